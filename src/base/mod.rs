@@ -1,0 +1,11 @@
+//! Small types that every room shares: ids, time, a pseudo-random generator.
+
+pub mod ids;
+pub mod prng;
+pub mod secret;
+pub mod time;
+
+pub use ids::{CapabilityId, EndpointId, KeyId, ProviderId};
+pub use prng::Prng;
+pub use secret::Secret;
+pub use time::{Clock, Moment};

@@ -1,0 +1,225 @@
+//! What a configuration file becomes: the domain's own types, already checked. Whoever holds a
+//! [`Config`] need not ask again whether a name exists, a number is in range or a rule parses.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::base::Secret;
+use crate::policy::breaker::BreakerConfig;
+use crate::policy::limits::{Limits, Timeouts};
+use crate::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
+
+/// A whole, valid configuration.
+#[derive(Clone)]
+pub struct Config {
+    /// `[instance]`
+    pub instance: Instance,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[timeouts]`, the instance's own; each provider carries its effective ones.
+    pub timeouts: Timeouts,
+    /// `[retry]`
+    pub retry: Retry,
+    /// `[log]`
+    pub log: Log,
+    /// `[[provider]]`, in file order.
+    pub providers: Vec<Provider>,
+    /// `[[capability]]`, in file order.
+    pub capabilities: Vec<Capability>,
+    /// `[[key]]`, in file order.
+    pub keys: Vec<Key>,
+    /// What is valid but deserves a word in the log (an accreditation that expires soon).
+    pub warnings: Vec<String>,
+}
+
+/// `[instance]`: what and where this instance is.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// The jurisdiction that this instance stands in.
+    pub jurisdiction: Jurisdiction,
+    /// Data-plane listeners.
+    pub listen: Vec<SocketAddr>,
+    /// Admin-plane listener.
+    pub admin: SocketAddr,
+    /// Which CPUs get a core thread.
+    pub cores: Cores,
+    /// Which I/O driver the cores run on.
+    pub driver: Driver,
+    /// Whether responses carry `X-Sovereign-Provider`.
+    pub expose_providers: bool,
+    /// Named groups of jurisdictions for residency rules.
+    pub groups: Groups,
+}
+
+/// `instance.cores`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cores {
+    /// One thread on every CPU that the process is allowed to run on.
+    Auto,
+    /// This many threads, on the first allowed CPUs.
+    Count(NonZeroU32),
+    /// One thread on each of these CPUs.
+    Cpus(Vec<usize>),
+}
+
+/// `instance.driver`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring, or epoll with a warning where io_uring is denied.
+    Auto,
+    /// io_uring or no start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// `[retry]`
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// Attempts of one call, repeats included.
+    pub max_attempts: NonZeroU32,
+    /// Repeats within one provider, as a share of its calls over 10 s.
+    pub budget_ratio: f64,
+    /// Repeats that a provider always has over 10 s.
+    pub budget_min: u32,
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// `json` or `text`.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: tracing::Level,
+    /// Whether each call writes a line.
+    pub access: bool,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// `[[provider]]`
+#[derive(Clone)]
+pub struct Provider {
+    /// Unique; at most 64 bytes.
+    pub name: String,
+    /// Where its work happens.
+    pub jurisdiction: Jurisdiction,
+    /// Its accreditation, if it is its jurisdiction's backstop: verified at load.
+    pub accreditation: Option<Accredited>,
+    /// Its replicas; never empty.
+    pub endpoints: Vec<Endpoint>,
+    /// The ranges that its names may resolve to; empty = any.
+    pub addresses: Vec<IpNet>,
+    /// Capability → the provider's model name.
+    pub models: Models,
+    /// The credential sent as `Authorization: Bearer`.
+    pub api_key: Option<Secret>,
+    /// The instance's time-outs with this provider's overrides.
+    pub timeouts: Timeouts,
+    /// The instance's breaker figures with this provider's overrides.
+    pub breaker: BreakerConfig,
+}
+
+/// What a verified accreditation says.
+#[derive(Clone, Debug)]
+pub struct Accredited {
+    /// The `[[authority]]` whose key signed it.
+    pub authority: String,
+    /// RFC 3339; after it the accreditation is worth nothing.
+    pub valid_until: jiff::Timestamp,
+}
+
+/// One replica: `http://HOST[:PORT][/PREFIX]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// As written in the file; with the provider's name, its identity across reloads.
+    pub url: String,
+    /// Host without brackets: a DNS name or an IP literal.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// What goes in front of `/chat/completions`: `/v1`, or the URL's own path.
+    pub prefix: String,
+}
+
+impl Endpoint {
+    /// The `Host` field value (RFC 9112 section 3.2): brackets around IPv6, port unless 80.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == 80 {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+}
+
+/// `provider.models`
+#[derive(Clone, Debug, Default)]
+pub struct Models {
+    /// Named capabilities.
+    pub named: std::collections::BTreeMap<String, String>,
+    /// `"*"`: every other capability.
+    pub fallback: Option<String>,
+}
+
+impl Models {
+    /// The provider's model for a capability, if it serves it.
+    pub fn get(&self, capability: &str) -> Option<&str> {
+        self.named
+            .get(capability)
+            .or(self.fallback.as_ref())
+            .map(String::as_str)
+    }
+}
+
+/// `[[capability]]`
+#[derive(Clone, Debug)]
+pub struct Capability {
+    /// What clients put in `model`; at most 64 bytes.
+    pub name: String,
+    /// Indices into [`Config::providers`], in order, the backstops appended (SRP section 4).
+    /// Each serves this capability: [`Models::get`] answers for it.
+    pub chain: Vec<usize>,
+    /// The residency floor; [`JurisdictionSet::ALL`] if none.
+    pub residency: JurisdictionSet,
+}
+
+/// `[[key]]`
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Unique; at most 64 bytes.
+    pub name: String,
+    /// SHA-256 of the key's bytes.
+    pub sha256: [u8; 32],
+    /// What it may ask for.
+    pub capabilities: Allowed,
+    /// The residency floor; [`JurisdictionSet::ALL`] if none.
+    pub residency: JurisdictionSet,
+}
+
+/// `key.capabilities`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// `["*"]`
+    All,
+    /// Indices into [`Config::capabilities`].
+    Some(Vec<usize>),
+}
+
+/// Where a configuration came from, for messages and reloads.
+pub type ConfigPath = PathBuf;

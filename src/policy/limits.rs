@@ -1,0 +1,39 @@
+//! Bounds and time-outs, as configured.
+
+use std::time::Duration;
+
+/// `[limits]`
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of request line and header fields; 431 above.
+    pub head_bytes: usize,
+    /// Header fields; 431 above.
+    pub headers: usize,
+    /// Bytes of a request body after de-chunking; 413 above.
+    pub body_bytes: usize,
+    /// Open client connections of one core; further ones are closed at accept.
+    pub connections_per_core: usize,
+    /// Calls in flight on one core; 503 `overloaded` above.
+    pub calls_per_core: usize,
+}
+
+/// `[timeouts]`, with a provider's overrides applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the first byte of a request to its last header byte.
+    pub head: Duration,
+    /// Between two reads of a request body.
+    pub body: Duration,
+    /// Of one TCP connect to an endpoint.
+    pub connect: Duration,
+    /// Of an attempt: until its first body byte.
+    pub first_byte: Duration,
+    /// Of an attempt: between two reads after the first byte.
+    pub stream_idle: Duration,
+    /// Of a whole call, all attempts.
+    pub call: Duration,
+    /// Of an idle connection, on either side.
+    pub keep_alive: Duration,
+    /// After SIGTERM.
+    pub drain: Duration,
+}

@@ -1,0 +1,17 @@
+//! The notice boards, where the office and the cores meet without ever waiting for each other.
+//!
+//! Decisions come down as a [`Snapshot`]: immutable, published under an epoch, copied by each
+//! core when the epoch moves. Facts go up as [`Fact`]s through a channel, and as counters. The
+//! few words that several cores write stand on the [`Board`]; only failure paths touch them.
+
+pub mod board;
+pub mod fact;
+pub mod routes;
+pub mod snapshot;
+pub mod view;
+
+pub use board::Board;
+pub use fact::{Fact, ProbeOutcome, Target};
+pub use routes::Routes;
+pub use snapshot::{BreakerView, Snapshot, States, TargetState};
+pub use view::View;

@@ -1,1 +1,20 @@
-//! Room: net.
+//! Doors: what touches a socket, a ring or raw memory. With the body probe's SIMD file, the only
+//! room with `unsafe`; everything above it sees owned buffers and plain futures.
+//!
+//! The rest of the proxy knows [`Reader`], [`Writer`] and [`Conn`] only, so that another backend
+//! than monoio could stand behind them.
+
+pub mod buffer;
+pub mod cpu;
+pub mod deadline;
+pub mod gather;
+pub mod listener;
+pub mod pool;
+pub mod ring;
+pub mod stream;
+
+pub use buffer::Buffer;
+pub use deadline::{Deadline, Deadlines};
+pub use gather::Gather;
+pub use pool::Pool;
+pub use stream::{Conn, Reader, Writer};

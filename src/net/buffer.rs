@@ -1,0 +1,228 @@
+//! Heap buffers that the kernel may read and write while a task waits, recycled per thread.
+//!
+//! A [`Buffer`] is a `Vec` that never moves its bytes while an operation holds it, and that
+//! remembers where its readable part begins. Reads append to it, so that the bytes of one
+//! message pile up in one place; writes send its readable part.
+
+use std::cell::RefCell;
+
+use monoio::buf::{IoBuf, IoBufMut};
+
+/// For heads and small messages.
+pub const SMALL: usize = 16 * 1024;
+/// For bodies in transit.
+pub const LARGE: usize = 64 * 1024;
+/// For bodies in transit that have shown to be long.
+pub const HUGE: usize = 256 * 1024;
+
+/// Kept free behind what a read may fill: a chunk's closing CRLF and the last chunk fit there.
+pub const TAILROOM: usize = 16;
+
+/// Most idle buffers that a thread keeps of each size; further ones are freed.
+const KEPT: [usize; 3] = [256, 64, 16];
+const SIZES: [usize; 3] = [SMALL, LARGE, HUGE];
+
+thread_local! {
+    static IDLE: RefCell<[Vec<Vec<u8>>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
+}
+
+/// Bytes on their way. Dropping it gives its memory back to the thread's free list.
+#[derive(Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Buffer {
+    /// An empty buffer of at least `capacity` bytes; the sizes above are recycled.
+    pub fn with_capacity(capacity: usize) -> Buffer {
+        let recycled = SIZES
+            .iter()
+            .position(|&size| capacity <= size)
+            .and_then(|class| IDLE.with_borrow_mut(|idle| idle[class].pop()));
+        let bytes = recycled.unwrap_or_else(|| {
+            let size = SIZES.iter().find(|&&size| capacity <= size);
+            Vec::with_capacity(size.copied().unwrap_or(capacity))
+        });
+        Buffer { bytes, start: 0 }
+    }
+
+    /// An empty buffer of [`SMALL`] bytes.
+    pub fn small() -> Buffer {
+        Buffer::with_capacity(SMALL)
+    }
+
+    /// An empty buffer whose readable part begins behind `headroom` bytes that can be written to
+    /// later ([`Buffer::prepend`]).
+    pub fn with_headroom(capacity: usize, headroom: usize) -> Buffer {
+        let mut buffer = Buffer::with_capacity(capacity);
+        buffer.bytes.resize(headroom, 0);
+        buffer.start = headroom;
+        buffer
+    }
+
+    /// The readable part.
+    #[inline]
+    pub fn readable(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// The readable part, to be changed in place.
+    #[inline]
+    pub fn readable_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..]
+    }
+
+    /// Bytes in the readable part.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Whether nothing is readable.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that a read may still append.
+    #[inline]
+    pub fn room(&self) -> usize {
+        (self.bytes.capacity() - self.bytes.len()).saturating_sub(TAILROOM)
+    }
+
+    /// Forgets the first `n` readable bytes (all, if there are fewer).
+    #[inline]
+    pub fn consume(&mut self, n: usize) {
+        self.start = (self.start + n).min(self.bytes.len());
+    }
+
+    /// Keeps the first `n` readable bytes.
+    #[inline]
+    pub fn truncate(&mut self, n: usize) {
+        self.bytes.truncate(self.start.saturating_add(n));
+    }
+
+    /// Removes a range of the readable part; what follows moves down.
+    pub fn remove(&mut self, range: std::ops::Range<usize>) {
+        let (from, to) = (self.start + range.start, self.start + range.end);
+        self.bytes.drain(from..to);
+    }
+
+    /// Appends bytes, growing if it must.
+    #[inline]
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Makes room for `n` more bytes and the tail room, growing if it must.
+    pub fn reserve(&mut self, n: usize) {
+        self.bytes.reserve(n + TAILROOM);
+    }
+
+    /// Writes bytes right in front of the readable part. False, and nothing done, if the room in
+    /// front of it is too small.
+    pub fn prepend(&mut self, bytes: &[u8]) -> bool {
+        let Some(start) = self.start.checked_sub(bytes.len()) else { return false };
+        self.bytes[start..self.start].copy_from_slice(bytes);
+        self.start = start;
+        true
+    }
+
+    /// The `Vec` behind it, for encoders that append. The readable part must not be shortened.
+    #[inline]
+    pub fn vec(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let Some(class) = SIZES.iter().position(|&size| size == self.bytes.capacity()) else {
+            return;
+        };
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        // Fails only while the thread is going down: then the memory is simply freed.
+        let _ = IDLE.try_with(|idle| {
+            if let Ok(mut idle) = idle.try_borrow_mut()
+                && idle[class].len() < KEPT[class]
+            {
+                idle[class].push(bytes);
+            }
+        });
+    }
+}
+
+// SAFETY: the bytes are on the heap and stay there while an operation owns the buffer, since
+// only methods that need the buffer itself can make the `Vec` grow; they are initialised up to
+// the `Vec`'s length.
+unsafe impl IoBuf for Buffer {
+    #[inline]
+    fn read_ptr(&self) -> *const u8 {
+        self.readable().as_ptr()
+    }
+
+    #[inline]
+    fn bytes_init(&self) -> usize {
+        self.len()
+    }
+}
+
+// SAFETY: the spare capacity behind the `Vec`'s length belongs to the buffer, is at least
+// `room()` bytes, and doesn't move while an operation owns the buffer.
+unsafe impl IoBufMut for Buffer {
+    #[inline]
+    fn write_ptr(&mut self) -> *mut u8 {
+        self.bytes.spare_capacity_mut().as_mut_ptr().cast()
+    }
+
+    #[inline]
+    fn bytes_total(&mut self) -> usize {
+        self.room()
+    }
+
+    #[inline]
+    unsafe fn set_init(&mut self, n: usize) {
+        let length = self.bytes.len() + n;
+        // SAFETY: the caller vouches that `n` bytes behind the old length are initialised, and
+        // `n` is at most `room()`, hence within the capacity.
+        unsafe { self.bytes.set_len(length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consumes_from_the_front_and_prepends_into_the_room_it_left() {
+        let mut buffer = Buffer::with_headroom(SMALL, 4);
+        buffer.extend(b"hello world");
+        assert_eq!(buffer.readable(), b"hello world");
+        buffer.consume(6);
+        assert!(buffer.prepend(b"my "));
+        assert_eq!(buffer.readable(), b"my world");
+        assert!(!buffer.prepend(&[b'x'; 64]));
+        assert_eq!(buffer.readable(), b"my world");
+        buffer.remove(0..3);
+        buffer.truncate(4);
+        assert_eq!(buffer.readable(), b"worl");
+    }
+
+    #[test]
+    fn recycled_memory_comes_back_empty() {
+        let mut first = Buffer::small();
+        first.extend(b"secret of another call");
+        drop(first);
+        let second = Buffer::small();
+        assert!(second.is_empty());
+        assert_eq!(second.room(), SMALL - TAILROOM);
+    }
+
+    #[test]
+    fn odd_sizes_are_served_exactly_or_larger() {
+        assert!(Buffer::with_capacity(HUGE + 1).room() + TAILROOM > HUGE);
+        assert_eq!(Buffer::with_capacity(SMALL + 1).room() + TAILROOM, LARGE);
+    }
+}

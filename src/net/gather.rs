@@ -1,0 +1,113 @@
+//! A message in pieces, sent with one `writev`: a head that was made here and a body that was
+//! received, with one value replaced, and not copied.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use libc::iovec;
+use monoio::buf::IoVecBuf;
+
+use super::buffer::Buffer;
+
+/// Where a piece's bytes are.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// A range of the buffer that the sender made for this message.
+    Own(Range<usize>),
+    /// A range of the body that was received.
+    Body(Range<usize>),
+}
+
+/// Pieces with their memory. Ranges are of the buffers' readable parts.
+pub struct Gather {
+    iovecs: Box<[iovec]>,
+    /// Index of the first piece that isn't sent whole yet.
+    next: usize,
+    _own: Buffer,
+    _body: Rc<Buffer>,
+}
+
+impl Gather {
+    /// Puts pieces together. Empty pieces are left out.
+    ///
+    /// # Panics
+    /// If a range lies outside its buffer: a bug of the caller, caught before the kernel sees it.
+    pub fn new(own: Buffer, body: Rc<Buffer>, pieces: &[Piece]) -> Gather {
+        let iovecs = pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Own(range) => &own.readable()[range.clone()],
+                Piece::Body(range) => &body.readable()[range.clone()],
+            })
+            .filter(|bytes| !bytes.is_empty())
+            .map(|bytes| iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() })
+            .collect();
+        Gather { iovecs, next: 0, _own: own, _body: body }
+    }
+
+    /// Bytes that are still to be sent.
+    pub fn remaining(&self) -> usize {
+        self.iovecs[self.next..].iter().map(|piece| piece.iov_len).sum()
+    }
+
+    /// Takes note that `sent` bytes are gone.
+    pub(super) fn advance(&mut self, mut sent: usize) {
+        while let Some(piece) = self.iovecs.get_mut(self.next) {
+            if sent < piece.iov_len {
+                piece.iov_base = piece.iov_base.cast::<u8>().wrapping_add(sent).cast();
+                piece.iov_len -= sent;
+                return;
+            }
+            sent -= piece.iov_len;
+            self.next += 1;
+        }
+    }
+}
+
+// SAFETY: the iovecs are boxed, so they stay where they are, and each points into the heap
+// memory of `_own` or `_body`, which the value keeps alive and which nobody changes: `_own` is
+// private, and an `Rc` gives shared access only.
+unsafe impl IoVecBuf for Gather {
+    fn read_iovec_ptr(&self) -> *const iovec {
+        self.iovecs[self.next..].as_ptr()
+    }
+
+    fn read_iovec_len(&self) -> usize {
+        self.iovecs.len() - self.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Gather {
+        let mut own = Buffer::small();
+        own.extend(b"HEADnew");
+        let mut body = Buffer::small();
+        body.extend(b"{old}");
+        let pieces = [
+            Piece::Own(0..4),
+            Piece::Body(0..1),
+            Piece::Own(4..7),
+            Piece::Body(2..2),
+            Piece::Body(4..5),
+        ];
+        Gather::new(own, Rc::new(body), &pieces)
+    }
+
+    #[test]
+    fn advancing_by_any_amount_leaves_the_rest() {
+        for sent in 0..=9 {
+            let mut gather = example();
+            assert_eq!(gather.remaining(), 9);
+            gather.advance(sent);
+            assert_eq!(gather.remaining(), 9 - sent);
+        }
+    }
+
+    #[test]
+    fn empty_pieces_are_left_out() {
+        assert_eq!(example().read_iovec_len(), 4);
+    }
+}

@@ -1,0 +1,76 @@
+//! Listening sockets: one per core and address, joined by `SO_REUSEPORT`, so that the kernel
+//! spreads connections over the cores.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+
+use monoio::net::TcpListener as RingListener;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::deadline::{Deadlines, shut_down};
+use super::stream::Conn;
+
+/// Connections that the kernel holds for a core that hasn't accepted them yet.
+const BACKLOG: i32 = 4096;
+
+/// Binds one socket per core to `address`. With port 0 the first gets a port from the kernel,
+/// and the others the same.
+///
+/// # Errors
+/// What the kernel says.
+pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Vec<TcpListener>> {
+    let mut address = address;
+    let mut listeners = Vec::with_capacity(cores);
+    for _ in 0..cores {
+        let socket =
+            Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        address = listener.local_addr()?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// A core's listening socket.
+pub struct Listener(RingListener);
+
+impl Listener {
+    /// Takes a bound socket over; must be called on the core's own thread, inside its runtime.
+    ///
+    /// # Errors
+    /// What the driver says when it registers the socket.
+    pub fn new(listener: TcpListener) -> io::Result<Listener> {
+        RingListener::from_std(listener).map(Listener)
+    }
+
+    /// The next connection. Not to be raced against anything: a dropped accept loses the
+    /// connection that it was about to return.
+    ///
+    /// # Errors
+    /// What the kernel says; after [`Closer::close`], `InvalidInput`.
+    pub async fn accept(&self, deadlines: &Deadlines) -> io::Result<Conn> {
+        let (stream, _peer) = self.0.accept().await?;
+        Conn::new(stream, deadlines)
+    }
+
+    /// What ends `accept` from outside.
+    pub fn closer(&self) -> Closer {
+        Closer(self.0.as_raw_fd())
+    }
+}
+
+/// Ends a [`Listener`]'s accept; to be used only while the listener lives.
+pub struct Closer(std::os::fd::RawFd);
+
+impl Closer {
+    /// The pending accept returns an error, and no further connection is let in.
+    pub fn close(&self) {
+        shut_down(self.0);
+    }
+}

@@ -1,0 +1,200 @@
+//! TCP connections as the corridor sees them: a reader that can be asked without being borrowed,
+//! a writer, and a deadline.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::net::TcpStream;
+
+use super::buffer::Buffer;
+use super::deadline::{Deadline, Deadlines, shut_down};
+use super::gather::Gather;
+
+/// One connection, either side.
+pub struct Conn {
+    /// Dropped first: see [`Deadlines::watch`].
+    pub deadline: Deadline,
+    /// Receives.
+    pub reader: Reader,
+    /// Sends.
+    pub writer: Writer,
+}
+
+impl Conn {
+    /// Takes an open stream over.
+    pub fn new(stream: TcpStream, deadlines: &Deadlines) -> io::Result<Conn> {
+        // Small messages must not wait for the peer's delayed ACK.
+        stream.set_nodelay(true)?;
+        let fd = stream.as_raw_fd();
+        let deadline = deadlines.watch(fd);
+        let (read, write) = stream.into_split();
+        Ok(Conn { deadline, reader: Reader::new(read), writer: Writer { half: write, fd } })
+    }
+
+    /// Connects to an address, within a time limit.
+    ///
+    /// # Errors
+    /// `TimedOut`, or what the kernel says.
+    pub async fn connect(
+        address: SocketAddr,
+        limit: Duration,
+        deadlines: &Deadlines,
+    ) -> io::Result<Conn> {
+        // Dropping a connect in flight closes its socket: nothing can be lost with it.
+        match monoio::time::timeout(limit, TcpStream::connect_addr(address)).await {
+            Ok(stream) => Conn::new(stream?, deadlines),
+            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Ends the connection now, whatever is in flight.
+    pub fn shut_down(&self) {
+        self.writer.shut_down();
+    }
+}
+
+/// The sending half.
+pub struct Writer {
+    half: OwnedWriteHalf<TcpStream>,
+    fd: RawFd,
+}
+
+impl Writer {
+    /// Sends the whole readable part, and gives the buffer back.
+    pub async fn send(&mut self, mut buffer: Buffer) -> (io::Result<()>, Buffer) {
+        while !buffer.is_empty() {
+            let result;
+            (result, buffer) = self.half.write(buffer).await;
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+                Ok(sent) => buffer.consume(sent),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (Err(error), buffer),
+            }
+        }
+        (Ok(()), buffer)
+    }
+
+    /// Sends a message in pieces.
+    pub async fn send_pieces(&mut self, mut pieces: Gather) -> io::Result<()> {
+        while pieces.remaining() > 0 {
+            let result;
+            (result, pieces) = self.half.writev(pieces).await;
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => pieces.advance(sent),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will be sent (FIN), while reading goes on.
+    pub fn finish(&self) {
+        // SAFETY: shutdown takes no pointer, and `half` keeps the descriptor open.
+        unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
+    }
+
+    fn shut_down(&self) {
+        shut_down(self.fd);
+    }
+}
+
+enum State {
+    Idle,
+    Armed(Buffer),
+    Reading,
+    Done(io::Result<usize>, Buffer),
+}
+
+/// The receiving half: a coroutine that lives as long as the connection. A read in flight is
+/// part of it, so whoever holds the reader can wait for it, look at it in passing, or hand the
+/// connection on, and no received byte is lost; one allocation serves every read.
+pub struct Reader {
+    state: Rc<Cell<State>>,
+    coroutine: Pin<Box<dyn Future<Output = Infallible>>>,
+    armed: bool,
+}
+
+impl Reader {
+    fn new(mut half: OwnedReadHalf<TcpStream>) -> Reader {
+        let state = Rc::new(Cell::new(State::Idle));
+        let shared = Rc::clone(&state);
+        let coroutine = Box::pin(async move {
+            loop {
+                let buffer = poll_fn(|_| match shared.replace(State::Reading) {
+                    State::Armed(buffer) => Poll::Ready(buffer),
+                    // No waker is kept: `arm` is always followed by a poll.
+                    other => {
+                        shared.set(other);
+                        Poll::Pending
+                    }
+                })
+                .await;
+                let (result, buffer) = half.read(buffer).await;
+                shared.set(State::Done(result, buffer));
+            }
+        });
+        Reader { state, coroutine, armed: false }
+    }
+
+    /// Hands over the buffer that the next bytes are appended to. The read begins at the next
+    /// poll. Does nothing but drop the buffer if a read is already under way.
+    pub fn arm(&mut self, buffer: Buffer) {
+        if !self.armed {
+            self.state.set(State::Armed(buffer));
+            self.armed = true;
+        }
+    }
+
+    /// Whether a buffer has been handed over and not come back.
+    pub fn is_armed(&self) -> bool {
+        self.armed
+    }
+
+    /// The result of the read that was armed, with its buffer: how many bytes came, 0 for the
+    /// peer's end. Pending for ever if none is armed.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buffer)> {
+        if !self.armed {
+            return Poll::Pending;
+        }
+        let Poll::Pending = self.coroutine.as_mut().poll(cx);
+        match self.state.replace(State::Idle) {
+            State::Done(result, buffer) => {
+                self.armed = false;
+                Poll::Ready((result, buffer))
+            }
+            other => {
+                self.state.set(other);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Waits for the armed read.
+    pub async fn next(&mut self) -> (io::Result<usize>, Buffer) {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Reads into `buffer` behind what it holds. The reader must not be armed.
+    pub async fn read(&mut self, buffer: Buffer) -> (io::Result<usize>, Buffer) {
+        self.arm(buffer);
+        self.next().await
+    }
+
+    /// Looks at the armed read without waiting for it: true while nothing has come, which for an
+    /// idle connection is as it should be.
+    pub fn is_quiet(&mut self) -> bool {
+        self.poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending()
+    }
+}

@@ -1,17 +1,235 @@
-//! Skeleton: types only.
-use super::residency::Jurisdiction;
-/// x
+//! In which order the providers of a capability are tried. A provider is reached only through a
+//! [`Candidate`], and candidates come only from an [`Itinerary`]: the part of a [`Chain`] that
+//! lies inside a call's [`Residency`].
+
+use thiserror::Error;
+
+use super::residency::{Jurisdiction, Residency};
+
+/// Links of one chain, its backstops included.
+pub const CHAIN_LINKS_MAX: usize = 64;
+
+/// A set of positions in a chain.
+type Links = u64;
+
+const _: () = assert!(CHAIN_LINKS_MAX == Links::BITS as usize);
+
+/// One provider in a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its position in the table of providers that the chain was built for.
+    pub provider: u16,
+    /// Where that provider's work happens.
+    pub jurisdiction: Jurisdiction,
+    /// Whether it is its jurisdiction's backstop.
+    pub backstop: bool,
+}
+
+/// Why links are not a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ChainError {
+    /// More than [`CHAIN_LINKS_MAX`] links.
+    #[error("a chain of {links} providers: expected at most {CHAIN_LINKS_MAX}")]
+    TooLong {
+        /// How many there were.
+        links: usize,
+    },
+    /// A provider stands in it twice.
+    #[error("the chain names a provider twice, at positions {first} and {second}")]
+    Repeated {
+        /// Where it stands first, from 0.
+        first: usize,
+        /// Where it stands again.
+        second: usize,
+    },
+}
+
+/// The candidates of a capability, in order; no provider is in it twice.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    pub(super) links: Vec<Link>,
+    links: Vec<Link>,
+    backstops: Links,
 }
-/// x
-#[derive(Clone, Debug)]
-pub struct Link {
-    /// x
-    pub provider: u16,
-    /// x
-    pub jurisdiction: Jurisdiction,
-    /// x
-    pub backstop: bool,
+
+impl Chain {
+    /// A chain of these links, the first to be tried first. It may be empty.
+    ///
+    /// # Errors
+    /// Too many links, or one provider twice.
+    pub fn new(links: Vec<Link>) -> Result<Chain, ChainError> {
+        if links.len() > CHAIN_LINKS_MAX {
+            return Err(ChainError::TooLong { links: links.len() });
+        }
+        let mut backstops = 0;
+        for (second, link) in links.iter().enumerate() {
+            let same = |other: &Link| other.provider == link.provider;
+            if let Some(first) = links[..second].iter().position(same) {
+                return Err(ChainError::Repeated { first, second });
+            }
+            backstops |= Links::from(link.backstop) << second;
+        }
+        Ok(Chain { links, backstops })
+    }
+
+    /// The links, in order.
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// What of the chain lies inside the border, for one call of at most `max_attempts`
+    /// attempts. None if nothing does: 403 `data_residency_mismatch` (SRP section 3).
+    #[inline]
+    pub fn within(&self, residency: &Residency, max_attempts: u32) -> Option<Itinerary<'_>> {
+        let mut inside = 0;
+        for (position, link) in self.links.iter().enumerate() {
+            inside |= Links::from(residency.allows(link.jurisdiction)) << position;
+        }
+        (inside != 0).then_some(Itinerary {
+            links: &self.links,
+            untried: inside,
+            backstops: self.backstops & inside,
+            repeatable: 0,
+            attempts: 0,
+            max_attempts,
+        })
+    }
+}
+
+/// Leave to make one attempt at one provider. It can't be made or copied outside this room.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "an attempt was counted for it"]
+pub struct Candidate {
+    position: usize,
+    link: Link,
+    repeat: bool,
+}
+
+impl Candidate {
+    /// Position of its link in the chain.
+    #[inline]
+    pub fn link(&self) -> usize {
+        self.position
+    }
+
+    /// The link's [`Link::provider`].
+    #[inline]
+    pub fn provider(&self) -> u16 {
+        self.link.provider
+    }
+
+    /// Where the attempt will be served.
+    #[inline]
+    pub fn jurisdiction(&self) -> Jurisdiction {
+        self.link.jurisdiction
+    }
+
+    /// Whether the provider is its jurisdiction's backstop.
+    #[inline]
+    pub fn is_backstop(&self) -> bool {
+        self.link.backstop
+    }
+
+    /// Whether it came from [`Itinerary::repeat`].
+    #[inline]
+    pub fn is_repeat(&self) -> bool {
+        self.repeat
+    }
+}
+
+/// One call's way along a chain, within its border and its attempts.
+#[derive(Debug)]
+pub struct Itinerary<'c> {
+    links: &'c [Link],
+    /// Inside the border, and not tried yet.
+    untried: Links,
+    /// The backstops inside the border.
+    backstops: Links,
+    /// Tried once, and not repeated yet.
+    repeatable: Links,
+    attempts: u32,
+    max_attempts: u32,
+}
+
+impl Itinerary<'_> {
+    /// The next candidate in order that `take` accepts, with what `take` made of it; counts an
+    /// attempt. A provider that was tried is never offered again, one that was refused may be.
+    ///
+    /// The last of several attempts is kept for the backstop: an untried one is offered first
+    /// then, and the others, in order, only if it can't be taken. None if every attempt is used
+    /// up or nothing can be taken.
+    #[inline]
+    pub fn next<T>(
+        &mut self,
+        mut take: impl FnMut(&Candidate) -> Option<T>,
+    ) -> Option<(Candidate, T)> {
+        if self.attempts >= self.max_attempts {
+            return None;
+        }
+        let first = if self.last_is_kept() {
+            self.untried & self.backstops
+        } else {
+            0
+        };
+        let others = self.untried & !first;
+        self.offer(first, &mut take)
+            .or_else(|| self.offer(others, &mut take))
+    }
+
+    fn offer<T>(
+        &mut self,
+        mut offered: Links,
+        take: &mut impl FnMut(&Candidate) -> Option<T>,
+    ) -> Option<(Candidate, T)> {
+        while offered != 0 {
+            let position = offered.trailing_zeros() as usize;
+            let bit = 1 << position;
+            offered &= !bit;
+            let candidate = Candidate {
+                position,
+                link: *self.links.get(position)?,
+                repeat: false,
+            };
+            if let Some(permit) = take(&candidate) {
+                self.untried &= !bit;
+                self.repeatable |= bit;
+                self.attempts += 1;
+                return Some((candidate, permit));
+            }
+        }
+        None
+    }
+
+    /// The one repeat at the same provider; counts an attempt.
+    ///
+    /// # Errors
+    /// The candidate itself, if its provider had its repeat, no attempt is left, the last one is
+    /// kept for an untried backstop, or the candidate is another call's.
+    pub fn repeat(&mut self, after: Candidate) -> Result<Candidate, Candidate> {
+        let bit = 1 << after.position;
+        let ours = self.links.get(after.position) == Some(&after.link);
+        let spent = self.attempts >= self.max_attempts || self.last_is_kept();
+        if !ours || self.repeatable & bit == 0 || spent {
+            return Err(after);
+        }
+        self.repeatable &= !bit;
+        self.attempts += 1;
+        Ok(Candidate {
+            repeat: true,
+            ..after
+        })
+    }
+
+    /// Attempts made so far, repeats included.
+    #[inline]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Whether exactly one of several attempts is left, and a backstop to spend it on.
+    #[inline]
+    fn last_is_kept(&self) -> bool {
+        self.attempts > 0
+            && self.max_attempts - self.attempts == 1
+            && self.untried & self.backstops != 0
+    }
 }

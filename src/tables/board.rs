@@ -2,7 +2,7 @@
 //! only where something failed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
@@ -20,8 +20,16 @@ pub struct Board {
     /// One probe at a time across all cores.
     provider_probes: Box<[AtomicBool]>,
     endpoint_probes: Box<[AtomicBool]>,
-    /// Repeats that a provider may still see in this window.
-    repeats: Box<[AtomicU32]>,
+    repeats: Box<[Repeats]>,
+    stop: AtomicBool,
+}
+
+/// A provider's repeats as running totals: what the office grants never races with what cores
+/// take meanwhile.
+#[derive(Default)]
+struct Repeats {
+    taken: AtomicU64,
+    granted: AtomicU64,
 }
 
 impl Board {
@@ -32,7 +40,8 @@ impl Board {
             snapshot: ArcSwap::from_pointee(first),
             provider_probes: (0..PROVIDERS_MAX).map(|_| AtomicBool::new(false)).collect(),
             endpoint_probes: (0..ENDPOINTS_MAX).map(|_| AtomicBool::new(false)).collect(),
-            repeats: (0..PROVIDERS_MAX).map(|_| AtomicU32::new(0)).collect(),
+            repeats: (0..PROVIDERS_MAX).map(|_| Repeats::default()).collect(),
+            stop: AtomicBool::new(false),
         }
     }
 
@@ -75,15 +84,36 @@ impl Board {
 
     /// Takes one repeat from the provider's budget; false if it is used up.
     pub fn take_repeat(&self, provider: ProviderId) -> bool {
-        self.repeats[provider.index()]
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |left| {
-                left.checked_sub(1)
+        let repeats = &self.repeats[provider.index()];
+        let granted = repeats.granted.load(Ordering::Acquire);
+        repeats
+            .taken
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |taken| {
+                (taken < granted).then_some(taken + 1)
             })
             .is_ok()
     }
 
-    /// Sets what is left of the provider's budget. Office only.
-    pub fn set_repeats(&self, provider: ProviderId, left: u32) {
-        self.repeats[provider.index()].store(left, Ordering::Release);
+    /// How many repeats cores have taken from the provider's budget since the start.
+    pub fn repeats_taken(&self, provider: ProviderId) -> u64 {
+        self.repeats[provider.index()].taken.load(Ordering::Acquire)
+    }
+
+    /// Lets cores take repeats until `total` have been taken since the start. Office only.
+    pub fn grant_repeats(&self, provider: ProviderId, total: u64) {
+        self.repeats[provider.index()]
+            .granted
+            .store(total, Ordering::Release);
+    }
+
+    /// Asks the cores to end: the drain is over, or nobody waits for it. Office only.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    /// Whether the cores are to end now, with whatever is still in flight.
+    #[inline]
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
     }
 }

@@ -123,7 +123,9 @@ impl Buffer {
     /// Writes bytes right in front of the readable part. False, and nothing done, if the room in
     /// front of it is too small.
     pub fn prepend(&mut self, bytes: &[u8]) -> bool {
-        let Some(start) = self.start.checked_sub(bytes.len()) else { return false };
+        let Some(start) = self.start.checked_sub(bytes.len()) else {
+            return false;
+        };
         self.bytes[start..self.start].copy_from_slice(bytes);
         self.start = start;
         true

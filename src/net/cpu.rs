@@ -16,7 +16,9 @@ pub fn allowed() -> io::Result<Vec<usize>> {
     }
     let limit = usize::try_from(libc::CPU_SETSIZE).unwrap_or(0);
     // SAFETY: CPU_ISSET only reads the set, and `cpu` is below CPU_SETSIZE.
-    Ok((0..limit).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect())
+    Ok((0..limit)
+        .filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) })
+        .collect())
 }
 
 /// Puts the calling thread on one CPU.

@@ -14,11 +14,33 @@ pub const TICK: Duration = Duration::from_millis(25);
 
 const NEVER: Moment = Moment(u64::MAX);
 
+/// What a deadline does to its socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// Reading ends, so that an answer can still be sent.
+    Reading,
+    /// Reading ends; what is waited for is the next message, if any. A drain ends it early.
+    Idleness,
+    /// Everything.
+    All,
+}
+
 #[derive(Clone, Copy)]
 struct Entry {
     at: Moment,
-    /// The socket, or -1 for a free entry.
+    ends: Ends,
+    /// The socket; -1 once the deadline has fired, and for a free entry.
     fd: RawFd,
+}
+
+impl Entry {
+    const FREE: Entry = Entry { at: NEVER, ends: Ends::All, fd: -1 };
+
+    fn fire(&mut self) {
+        let how = if self.ends == Ends::All { libc::SHUT_RDWR } else { libc::SHUT_RD };
+        shut_down(self.fd, how);
+        *self = Entry::FREE;
+    }
 }
 
 #[derive(Default)]
@@ -36,7 +58,7 @@ impl Deadlines {
     /// socket is closed.
     pub(super) fn watch(&self, fd: RawFd) -> Deadline {
         let mut table = self.0.borrow_mut();
-        let entry = Entry { at: NEVER, fd };
+        let entry = Entry { fd, ..Entry::FREE };
         let index = match table.free.pop() {
             Some(index) => {
                 table.entries[index] = entry;
@@ -47,7 +69,10 @@ impl Deadlines {
                 table.entries.len() - 1
             }
         };
-        Deadline { table: self.clone(), index }
+        Deadline {
+            table: self.clone(),
+            index,
+        }
     }
 
     /// Shuts down every socket whose deadline has passed; returns how many.
@@ -55,13 +80,21 @@ impl Deadlines {
         let mut fired = 0;
         for entry in &mut self.0.borrow_mut().entries {
             if entry.at <= now {
-                shut_down(entry.fd);
-                entry.at = NEVER;
-                entry.fd = -1;
+                entry.fire();
                 fired += 1;
             }
         }
         fired
+    }
+
+    /// Ends the wait of every connection that is idle. A request that has already arrived is
+    /// still read and answered.
+    pub fn end_idle(&self) {
+        for entry in &mut self.0.borrow_mut().entries {
+            if entry.ends == Ends::Idleness && entry.fd >= 0 {
+                entry.fire();
+            }
+        }
     }
 }
 
@@ -74,17 +107,18 @@ pub struct Deadline {
 impl Deadline {
     /// Sets or moves it. A deadline that has fired stays fired.
     #[inline]
-    pub fn set(&self, at: Moment) {
+    pub fn set(&self, at: Moment, ends: Ends) {
         let entry = &mut self.table.0.borrow_mut().entries[self.index];
         if entry.fd >= 0 {
             entry.at = at;
+            entry.ends = ends;
         }
     }
 
     /// Takes it away.
     #[inline]
     pub fn clear(&self) {
-        self.set(NEVER);
+        self.set(NEVER, Ends::All);
     }
 
     /// Whether the sweeper has shut the socket down.
@@ -96,17 +130,18 @@ impl Deadline {
 impl Drop for Deadline {
     fn drop(&mut self) {
         let mut table = self.table.0.borrow_mut();
-        table.entries[self.index] = Entry { at: NEVER, fd: -1 };
+        table.entries[self.index] = Entry::FREE;
         table.free.push(self.index);
     }
 }
 
-/// `shutdown(2)` in both directions: the peer sees the end, and pending operations complete.
-pub(super) fn shut_down(fd: RawFd) {
+/// `shutdown(2)`: pending operations complete, and with `SHUT_RDWR` or `SHUT_WR` the peer sees
+/// the end. `fd` must name a socket that is open.
+pub(super) fn shut_down(fd: RawFd, how: libc::c_int) {
     if fd >= 0 {
-        // SAFETY: shutdown takes no pointer; the guard that registered the descriptor is dropped
-        // before the socket closes, so the number still names that socket.
-        unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
+        // SAFETY: shutdown takes no pointer. Its callers own the socket, or are told of its end
+        // by the guard that is dropped before it, so the number still names that socket.
+        unsafe { libc::shutdown(fd, how) };
     }
 }
 
@@ -131,8 +166,8 @@ mod tests {
         let (good, good_peer) = pair();
         let first = deadlines.watch(late.as_raw_fd());
         let second = deadlines.watch(good.as_raw_fd());
-        first.set(Moment(10));
-        second.set(Moment(11));
+        first.set(Moment(10), Ends::All);
+        second.set(Moment(11), Ends::All);
         assert_eq!(deadlines.sweep(Moment(9)), 0);
         assert_eq!(deadlines.sweep(Moment(10)), 1);
         assert_eq!(deadlines.sweep(Moment(10)), 0);
@@ -143,10 +178,25 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_reading_leaves_room_for_an_answer() {
+        let deadlines = Deadlines::default();
+        let (mut near, mut peer) = pair();
+        let deadline = deadlines.watch(near.as_raw_fd());
+        deadline.set(Moment(u64::MAX - 1), Ends::Idleness);
+        deadlines.end_idle();
+        assert!(deadline.fired());
+        assert_eq!(near.read(&mut [0; 1]).unwrap(), 0);
+        std::io::Write::write_all(&mut near, b"408").unwrap();
+        let mut answer = [0; 3];
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"408");
+    }
+
+    #[test]
     fn a_dropped_deadline_never_fires_on_its_successor() {
         let deadlines = Deadlines::default();
         let (one, _peer) = pair();
-        deadlines.watch(one.as_raw_fd()).set(Moment(1));
+        deadlines.watch(one.as_raw_fd()).set(Moment(1), Ends::All);
         let next = deadlines.watch(one.as_raw_fd());
         assert_eq!(deadlines.sweep(Moment(5)), 0);
         assert!(!next.fired());

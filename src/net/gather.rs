@@ -40,14 +40,25 @@ impl Gather {
                 Piece::Body(range) => &body.readable()[range.clone()],
             })
             .filter(|bytes| !bytes.is_empty())
-            .map(|bytes| iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() })
+            .map(|bytes| iovec {
+                iov_base: bytes.as_ptr().cast_mut().cast(),
+                iov_len: bytes.len(),
+            })
             .collect();
-        Gather { iovecs, next: 0, _own: own, _body: body }
+        Gather {
+            iovecs,
+            next: 0,
+            _own: own,
+            _body: body,
+        }
     }
 
     /// Bytes that are still to be sent.
     pub fn remaining(&self) -> usize {
-        self.iovecs[self.next..].iter().map(|piece| piece.iov_len).sum()
+        self.iovecs[self.next..]
+            .iter()
+            .map(|piece| piece.iov_len)
+            .sum()
     }
 
     /// Takes note that `sent` bytes are gone.

@@ -23,8 +23,11 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Vec<TcpListener>> {
     let mut address = address;
     let mut listeners = Vec::with_capacity(cores);
     for _ in 0..cores {
-        let socket =
-            Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
@@ -71,6 +74,6 @@ pub struct Closer(std::os::fd::RawFd);
 impl Closer {
     /// The pending accept returns an error, and no further connection is let in.
     pub fn close(&self) {
-        shut_down(self.0);
+        shut_down(self.0, libc::SHUT_RDWR);
     }
 }

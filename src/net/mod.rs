@@ -14,7 +14,7 @@ pub mod ring;
 pub mod stream;
 
 pub use buffer::Buffer;
-pub use deadline::{Deadline, Deadlines};
+pub use deadline::{Deadline, Deadlines, Ends};
 pub use gather::Gather;
 pub use pool::Pool;
 pub use stream::{Conn, Reader, Writer};

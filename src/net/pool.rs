@@ -29,7 +29,11 @@ pub struct Pool {
 impl Pool {
     /// An empty pool. The buffers of idle connections keep `headroom` bytes free in front.
     pub fn new(headroom: usize) -> Pool {
-        Pool { endpoints: (0..ENDPOINTS_MAX).map(|_| Vec::new()).collect(), idle: 0, headroom }
+        Pool {
+            endpoints: (0..ENDPOINTS_MAX).map(|_| Vec::new()).collect(),
+            idle: 0,
+            headroom,
+        }
     }
 
     /// Idle connections.

@@ -81,7 +81,10 @@ impl Ring {
 
     /// A runtime on epoll, for the calling thread.
     pub fn epoll() -> io::Result<Ring> {
-        RuntimeBuilder::<LegacyDriver>::new().enable_timer().build().map(Ring::Epoll)
+        RuntimeBuilder::<LegacyDriver>::new()
+            .enable_timer()
+            .build()
+            .map(Ring::Epoll)
     }
 
     /// Runs the future, and what it spawns, until it ends.

@@ -37,7 +37,11 @@ impl Conn {
         let fd = stream.as_raw_fd();
         let deadline = deadlines.watch(fd);
         let (read, write) = stream.into_split();
-        Ok(Conn { deadline, reader: Reader::new(read), writer: Writer { half: write, fd } })
+        Ok(Conn {
+            deadline,
+            reader: Reader::new(read),
+            writer: Writer { half: write, fd },
+        })
     }
 
     /// Connects to an address, within a time limit.
@@ -58,7 +62,7 @@ impl Conn {
 
     /// Ends the connection now, whatever is in flight.
     pub fn shut_down(&self) {
-        self.writer.shut_down();
+        shut_down(self.writer.fd, libc::SHUT_RDWR);
     }
 }
 
@@ -101,12 +105,7 @@ impl Writer {
 
     /// Says that nothing more will be sent (FIN), while reading goes on.
     pub fn finish(&self) {
-        // SAFETY: shutdown takes no pointer, and `half` keeps the descriptor open.
-        unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
-    }
-
-    fn shut_down(&self) {
-        shut_down(self.fd);
+        shut_down(self.fd, libc::SHUT_WR);
     }
 }
 
@@ -145,7 +144,11 @@ impl Reader {
                 shared.set(State::Done(result, buffer));
             }
         });
-        Reader { state, coroutine, armed: false }
+        Reader {
+            state,
+            coroutine,
+            armed: false,
+        }
     }
 
     /// Hands over the buffer that the next bytes are appended to. The read begins at the next
@@ -195,6 +198,7 @@ impl Reader {
     /// Looks at the armed read without waiting for it: true while nothing has come, which for an
     /// idle connection is as it should be.
     pub fn is_quiet(&mut self) -> bool {
-        self.poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending()
+        self.poll(&mut Context::from_waker(std::task::Waker::noop()))
+            .is_pending()
     }
 }

@@ -1,1 +1,24 @@
-//! Room: proxy.
+//! The corridor: the way of a call, from the bytes that arrive to the settlement. Hot path.
+//!
+//! [`connection`] reads requests, [`intake`] decides whose they are and where they may go,
+//! [`call`] tries the candidates, [`attempt`] speaks to one endpoint, [`relay`] carries the
+//! answer back, [`settle`] closes the books.
+
+pub mod answer;
+pub mod attempt;
+pub mod call;
+pub mod client;
+pub mod connection;
+pub mod core;
+pub mod inbound;
+pub mod intake;
+pub mod message;
+pub mod payload;
+pub mod reject;
+pub mod relay;
+pub mod settle;
+pub mod targets;
+pub mod verdict;
+
+pub use connection::serve;
+pub use core::{Core, CoreParts};

@@ -1,0 +1,176 @@
+//! What one core owns: its view of the tables, its pool, its opinions of the targets, its
+//! counters. Shared by the tasks of that core alone, so nothing here is atomic or locked.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::targets::Targets;
+use crate::base::{Clock, Moment, Prng};
+use crate::net::{Deadlines, Pool};
+use crate::tables::{Board, Fact, Routes, View};
+use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
+
+/// Room in front of what is read from a provider, for a chunk size of our own.
+pub const HEADROOM: usize = 32;
+
+/// How often a core hands its histograms over and looks through its pool.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// What a core is given at its start.
+pub struct CoreParts {
+    /// The notice board.
+    pub board: Arc<Board>,
+    /// The process's clock.
+    pub clock: Clock,
+    /// The core's counters.
+    pub metrics: Arc<CoreMetrics>,
+    /// Where it leaves its histograms.
+    pub histograms: Arc<HistogramSlot>,
+    /// The way up to the office.
+    pub facts: mpsc::Sender<Fact>,
+    /// The way to the log thread.
+    pub access: rtrb::Producer<AccessRecord>,
+    /// For request ids and the first endpoint tried.
+    pub seed: u64,
+}
+
+/// One core's belongings.
+pub struct Core {
+    view: RefCell<View>,
+    /// What this core has seen of the targets itself.
+    pub targets: RefCell<Targets>,
+    /// Idle upstream connections.
+    pub pool: RefCell<Pool>,
+    /// Every connection's deadline.
+    pub deadlines: Deadlines,
+    /// Counters.
+    pub metrics: Arc<CoreMetrics>,
+    /// Pseudo-random numbers.
+    pub prng: RefCell<Prng>,
+    /// Calls under way on this core.
+    pub calls: Cell<usize>,
+    /// Client connections of this core.
+    pub connections: Cell<usize>,
+    histograms: RefCell<CoreHistograms>,
+    slot: Arc<HistogramSlot>,
+    facts: mpsc::Sender<Fact>,
+    access: RefCell<rtrb::Producer<AccessRecord>>,
+    clock: Clock,
+    now: Cell<Moment>,
+    housekept: Cell<Moment>,
+}
+
+impl Core {
+    /// A core with nothing in flight.
+    pub fn new(parts: CoreParts) -> Core {
+        let view = View::new(parts.board);
+        let now = parts.clock.now();
+        Core {
+            targets: RefCell::new(Targets::new(view.routes(), now)),
+            view: RefCell::new(view),
+            pool: RefCell::new(Pool::new(HEADROOM)),
+            deadlines: Deadlines::default(),
+            metrics: parts.metrics,
+            prng: RefCell::new(Prng::new(parts.seed)),
+            calls: Cell::new(0),
+            connections: Cell::new(0),
+            histograms: RefCell::new(CoreHistograms::new()),
+            slot: parts.histograms,
+            facts: parts.facts,
+            access: RefCell::new(parts.access),
+            clock: parts.clock,
+            now: Cell::new(now),
+            housekept: Cell::new(now),
+        }
+    }
+
+    /// Reads the clock. Where milliseconds don't matter, [`Core::recently`] is free.
+    #[inline]
+    pub fn now(&self) -> Moment {
+        let now = self.clock.now();
+        self.now.set(now);
+        now
+    }
+
+    /// A time that some task read not longer ago than a sweeper's tick.
+    #[inline]
+    pub fn recently(&self) -> Moment {
+        self.now.get()
+    }
+
+    /// The newest routes; the epoch is looked at first.
+    #[inline]
+    pub fn routes(&self) -> Rc<Routes> {
+        let mut view = self.view.borrow_mut();
+        if view.refresh() {
+            self.targets.borrow_mut().reconfigure(view.routes());
+        }
+        Rc::clone(view.routes())
+    }
+
+    /// Runs something on the newest view.
+    #[inline]
+    pub fn with_view<R>(&self, look: impl FnOnce(&View) -> R) -> R {
+        self.routes();
+        look(&self.view.borrow())
+    }
+
+    /// Whether the instance is going down.
+    pub fn draining(&self) -> bool {
+        self.with_view(View::draining)
+    }
+
+    /// Tells the office. If its queue is full the fact is lost, and counted: a call never waits.
+    pub fn report(&self, fact: Fact) {
+        if self.facts.try_send(fact).is_err() {
+            self.metrics.facts_lost();
+        }
+    }
+
+    /// Hands a finished call to the log.
+    pub fn log(&self, record: AccessRecord) {
+        if self.access.borrow_mut().push(record).is_err() {
+            self.metrics.access_lost();
+        }
+    }
+
+    /// Notes a call's times.
+    pub fn record_times(&self, record: &AccessRecord) {
+        let Some(capability) = record.capability else { return };
+        let mut histograms = self.histograms.borrow_mut();
+        if let Some(ttft) = record.ttft_us {
+            histograms.record_ttft(capability, Duration::from_micros(ttft));
+        }
+        histograms.record_call(capability, Duration::from_micros(record.total_us));
+    }
+
+    /// The sweeper's turn: late sockets are shut down, and now and then the house is tidied.
+    pub fn sweep(&self) {
+        let now = self.now();
+        self.deadlines.sweep(now);
+        let routes = self.routes();
+        if self.draining() {
+            self.deadlines.end_idle();
+        }
+        if now.since(self.housekept.get()) < HOUSEKEEPING {
+            return;
+        }
+        self.housekept.set(now);
+        self.slot.offer(&mut self.histograms.borrow_mut());
+        let mut pool = self.pool.borrow_mut();
+        let evicted = pool.sweep(now, routes.timeouts.keep_alive, |endpoint| {
+            routes
+                .providers
+                .iter()
+                .any(|provider| provider.endpoints.iter().any(|known| known.id == endpoint))
+        });
+        for _ in 0..evicted {
+            self.metrics.pool_evicted();
+        }
+        self.metrics.set_pool_idle(pool.idle());
+    }
+}

@@ -1,0 +1,150 @@
+//! The field lines of a head, and what `Connection` says about them.
+
+use super::head::{BadHead, CONNECTION_OPTIONS_MAX};
+
+/// A field that should stand once stands twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the field is sent more than once")]
+pub struct Repeated;
+
+/// The fields of a head, in the order in which they came. Names keep their case; values have no
+/// white space at either end.
+#[derive(Clone, Copy)]
+pub struct Fields<'h, 'b> {
+    lines: &'h [httparse::Header<'b>],
+    options: Options,
+}
+
+impl<'h, 'b> Fields<'h, 'b> {
+    #[inline]
+    pub(super) fn new(lines: &'h [httparse::Header<'b>], options: Options) -> Fields<'h, 'b> {
+        Fields { lines, options }
+    }
+
+    /// Every field line: name and value.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + use<'h, 'b> {
+        self.lines.iter().map(|line| (line.name, line.value))
+    }
+
+    /// The values of every line of that name (ASCII case-insensitive).
+    #[inline]
+    pub fn get_all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b, 'n> {
+        self.lines
+            .iter()
+            .filter(move |line| line.name.eq_ignore_ascii_case(name))
+            .map(|line| line.value)
+    }
+
+    /// The value of a field that means something only when it stands once.
+    #[inline]
+    pub fn single(&self, name: &str) -> Result<Option<&'b [u8]>, Repeated> {
+        let mut values = self.get_all(name);
+        match (values.next(), values.next()) {
+            (value, None) => Ok(value),
+            _ => Err(Repeated),
+        }
+    }
+
+    /// Whether `Connection` lists this name: the field is then meant for this hop alone
+    /// (RFC 9110 section 7.6.1).
+    #[inline]
+    pub fn nominated(&self, name: &str) -> bool {
+        self.options.nominates
+            && self.get_all("connection").any(|list| {
+                options_of(list).any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+            })
+    }
+
+    /// How many field lines there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there is no field at all.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
+/// How often a field was met.
+#[derive(Clone, Copy)]
+pub(super) enum Seen<'b> {
+    Never,
+    Once(&'b [u8]),
+    Repeated,
+}
+
+impl<'b> Seen<'b> {
+    #[inline]
+    pub fn again(&mut self, value: &'b [u8]) {
+        *self = match self {
+            Seen::Never => Seen::Once(value),
+            _ => Seen::Repeated,
+        };
+    }
+}
+
+/// What the `Connection` fields of a message say.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Options {
+    /// The sender closes after this message.
+    pub close: bool,
+    /// It lists a field that says where the message ends or to whom it is addressed.
+    pub framing: bool,
+    /// It lists anything but `close` and `keep-alive`.
+    nominates: bool,
+    count: usize,
+}
+
+impl Options {
+    pub fn add(&mut self, list: &[u8]) -> Result<(), BadHead> {
+        for option in options_of(list) {
+            self.count += 1;
+            if self.count > CONNECTION_OPTIONS_MAX {
+                return Err(BadHead::TooManyOptions);
+            }
+            if !option.iter().all(|&byte| is_token_byte(byte)) {
+                return Err(BadHead::Connection);
+            }
+            let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
+            if is("close") {
+                self.close = true;
+            } else if !is("keep-alive") {
+                self.nominates = true;
+                self.framing |= is("host") || is("content-length") || is("transfer-encoding");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The elements of a list, without the empty ones (RFC 9110 section 5.6.1).
+#[inline]
+fn options_of(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&byte| byte == b',')
+        .map(trim)
+        .filter(|option| !option.is_empty())
+}
+
+/// Without optional white space: spaces and tabs only (RFC 9110 section 5.6.3).
+fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+#[inline]
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    matches!(byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+        | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+'
+        | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+}

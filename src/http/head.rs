@@ -1,0 +1,259 @@
+//! What requests and responses have in common: where a head ends, its bounds, and what its
+//! framing fields declare.
+
+use std::mem::MaybeUninit;
+
+use super::fields::{Fields, Options, Seen};
+
+/// The most fields a head can ever have, whatever `HeadLimits::fields` says: the slots for them
+/// are on the stack.
+pub const FIELDS_MAX: usize = 256;
+
+/// The most options `Connection` may list. Every field of a message is compared with each of them
+/// when it is forwarded.
+pub const CONNECTION_OPTIONS_MAX: usize = 16;
+
+/// The bounds of one head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes of the start line and all fields, with the blank line that ends them.
+    pub bytes: usize,
+    /// Field lines; at most [`FIELDS_MAX`].
+    pub fields: usize,
+}
+
+/// Room for the fields of one head. Costs nothing to make: it is not initialised.
+pub struct HeadSlots<'b>([MaybeUninit<httparse::Header<'b>>; FIELDS_MAX]);
+
+impl<'b> HeadSlots<'b> {
+    /// Empty slots.
+    #[inline]
+    pub fn new() -> HeadSlots<'b> {
+        HeadSlots([const { MaybeUninit::uninit() }; FIELDS_MAX])
+    }
+
+    #[inline]
+    pub(super) fn within(
+        &mut self,
+        limits: &HeadLimits,
+    ) -> &mut [MaybeUninit<httparse::Header<'b>>] {
+        &mut self.0[..limits.fields.min(FIELDS_MAX)]
+    }
+}
+
+impl Default for HeadSlots<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The versions that are spoken here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0: read, never kept open, never chunked.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+impl Version {
+    #[inline]
+    pub(super) fn from_minor(minor: Option<u8>) -> Version {
+        match minor {
+            Some(1) => Version::Http11,
+            _ => Version::Http10,
+        }
+    }
+}
+
+/// What can be wrong with the head of a request or a response alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadHead {
+    /// It does not end within `HeadLimits::bytes`.
+    #[error("the head is longer than this server accepts")]
+    TooLong,
+    /// It has more fields than `HeadLimits::fields`.
+    #[error("the head has more fields than this server accepts")]
+    TooManyFields,
+    /// A line does not end in CR LF (RFC 9112 section 2.2 lets a recipient take a bare LF; two
+    /// recipients that differ in it see two messages).
+    #[error("a line of the head does not end in CR LF")]
+    LineEnd,
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    #[error("the version is neither HTTP/1.1 nor HTTP/1.0")]
+    Version,
+    /// A name that is not a token followed at once by a colon (RFC 9112 section 5.1); a folded
+    /// line (section 5.2) looks the same.
+    #[error("a field's name is not a token followed by a colon")]
+    FieldName,
+    /// A control byte in a value (RFC 9110 section 5.5).
+    #[error("a field's value has a control byte")]
+    FieldValue,
+    /// `Connection` is not a list of tokens (RFC 9110 section 7.6.1).
+    #[error("Connection is not a list of tokens")]
+    Connection,
+    /// `Connection` lists more than [`CONNECTION_OPTIONS_MAX`].
+    #[error("Connection lists more options than this server accepts")]
+    TooManyOptions,
+    /// RFC 9112 section 6.3 allows to refuse what section 6.1 warns of: request smuggling.
+    #[error("both Content-Length and Transfer-Encoding")]
+    LengthAndEncoding,
+    /// More than one `Content-Length`, equal or not.
+    #[error("more than one Content-Length")]
+    RepeatedLength,
+    /// Not digits only, or not a number of 64 bits.
+    #[error("Content-Length is not a decimal number of bytes")]
+    Length,
+    /// Anything but one `chunked`.
+    #[error("Transfer-Encoding is not exactly \"chunked\"")]
+    Encoding,
+    /// RFC 9112 section 6.1: faulty framing.
+    #[error("Transfer-Encoding in a message of HTTP/1.0")]
+    EncodingOnHttp10,
+}
+
+impl BadHead {
+    /// 431 for what is over a bound, otherwise 400.
+    pub fn status(self) -> u16 {
+        match self {
+            BadHead::TooLong | BadHead::TooManyFields | BadHead::TooManyOptions => 431,
+            _ => 400,
+        }
+    }
+}
+
+/// Finds the end of the head that begins at `start`: the offset just after its blank line, or
+/// `None` if more bytes are needed. Nothing after that end is looked at.
+#[inline]
+pub(super) fn end_of_head(
+    bytes: &[u8],
+    start: usize,
+    limits: &HeadLimits,
+) -> Result<Option<usize>, BadHead> {
+    // httparse would skip any number of empty lines.
+    if matches!(bytes.get(start..), Some([b'\n', ..] | [b'\r', b'\n', ..])) {
+        return Err(BadHead::LineEnd);
+    }
+    let window = &bytes[..bytes.len().min(limits.bytes)];
+    for feed in memchr::memchr_iter(b'\n', window.get(start..).unwrap_or_default()) {
+        let line = &window[start..start + feed + 1];
+        if !line.ends_with(b"\r\n") {
+            return Err(BadHead::LineEnd);
+        }
+        if line.ends_with(b"\r\n\r\n") {
+            return Ok(Some(start + feed + 1));
+        }
+    }
+    if bytes.len() >= limits.bytes {
+        return Err(BadHead::TooLong);
+    }
+    Ok(None)
+}
+
+/// The start line of an incomplete head, as far as it is there: what is not HTTP at all need not
+/// be waited for.
+pub(super) fn start_line(bytes: &[u8]) -> &[u8] {
+    match memchr::memchr(b'\n', bytes) {
+        Some(feed) => &bytes[..feed + 1],
+        None => bytes,
+    }
+}
+
+/// The fields that decide where a message ends, found in one pass.
+pub(super) struct Survey<'b> {
+    pub host: Seen<'b>,
+    pub expect: Seen<'b>,
+    length: Seen<'b>,
+    encoding: Seen<'b>,
+    pub options: Options,
+}
+
+/// The framing that a message's fields declare, before its kind is considered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Declared {
+    Nothing,
+    Length(u64),
+    Chunked,
+}
+
+impl<'b> Survey<'b> {
+    #[inline]
+    pub fn of(fields: &[httparse::Header<'b>]) -> Result<Survey<'b>, BadHead> {
+        let mut survey = Survey {
+            host: Seen::Never,
+            expect: Seen::Never,
+            length: Seen::Never,
+            encoding: Seen::Never,
+            options: Options::default(),
+        };
+        for field in fields {
+            let named = |name: &str| field.name.eq_ignore_ascii_case(name);
+            match field.name.len() {
+                4 if named("host") => survey.host.again(field.value),
+                6 if named("expect") => survey.expect.again(field.value),
+                10 if named("connection") => survey.options.add(field.value)?,
+                14 if named("content-length") => survey.length.again(field.value),
+                17 if named("transfer-encoding") => survey.encoding.again(field.value),
+                _ => {}
+            }
+        }
+        Ok(survey)
+    }
+
+    /// RFC 9112 section 6.3, with every case that it lets a recipient repair refused instead.
+    #[inline]
+    pub fn declared(&self, version: Version) -> Result<Declared, BadHead> {
+        match (self.length, self.encoding) {
+            (Seen::Never, Seen::Never) => Ok(Declared::Nothing),
+            (Seen::Never, Seen::Once(coding)) => {
+                if version == Version::Http10 {
+                    Err(BadHead::EncodingOnHttp10)
+                } else if coding.eq_ignore_ascii_case(b"chunked") {
+                    Ok(Declared::Chunked)
+                } else {
+                    Err(BadHead::Encoding)
+                }
+            }
+            (Seen::Never, Seen::Repeated) => Err(BadHead::Encoding),
+            (Seen::Once(digits), Seen::Never) => {
+                decimal(digits).map(Declared::Length).ok_or(BadHead::Length)
+            }
+            (Seen::Repeated, Seen::Never) => Err(BadHead::RepeatedLength),
+            (_, _) => Err(BadHead::LengthAndEncoding),
+        }
+    }
+
+    #[inline]
+    pub fn fields<'h>(&self, lines: &'h [httparse::Header<'b>]) -> Fields<'h, 'b> {
+        Fields::new(lines, self.options)
+    }
+}
+
+/// `1*DIGIT` that fits 64 bits: no sign, no space, no list.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, &digit| {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+    })
+}
+
+impl From<httparse::Error> for BadHead {
+    /// For what `httparse` says about fields and versions; what it says about a start line
+    /// depends on the message, and is mapped there.
+    fn from(error: httparse::Error) -> BadHead {
+        match error {
+            httparse::Error::TooManyHeaders => BadHead::TooManyFields,
+            httparse::Error::NewLine => BadHead::LineEnd,
+            httparse::Error::Version => BadHead::Version,
+            httparse::Error::HeaderName => BadHead::FieldName,
+            httparse::Error::HeaderValue | httparse::Error::Status | httparse::Error::Token => {
+                BadHead::FieldValue
+            }
+        }
+    }
+}

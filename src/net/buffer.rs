@@ -109,6 +109,31 @@ impl Buffer {
         self.bytes.drain(from..to);
     }
 
+    /// Joins two parts of the readable part: the first `kept` bytes, and the `length` bytes that
+    /// begin `start` bytes behind them; the `excess` bytes at the very end follow. The smaller of
+    /// the two parts moves.
+    pub fn close_gap(&mut self, kept: usize, start: usize, length: usize, excess: usize) {
+        let (begin, end) = (self.start, self.bytes.len());
+        let payload = begin + kept + start;
+        let joined = if kept <= length {
+            self.bytes.copy_within(begin..begin + kept, begin + start);
+            self.start = begin + start;
+            payload
+        } else {
+            self.bytes.copy_within(payload..payload + length, begin + kept);
+            begin + kept
+        };
+        self.bytes.copy_within(end - excess..end, joined + length);
+        self.bytes.truncate(joined + length + excess);
+    }
+
+    /// Empties it, with `headroom` bytes in front.
+    pub fn reset(&mut self, headroom: usize) {
+        self.bytes.clear();
+        self.bytes.resize(headroom, 0);
+        self.start = headroom;
+    }
+
     /// Appends bytes, growing if it must.
     #[inline]
     pub fn extend(&mut self, bytes: &[u8]) {

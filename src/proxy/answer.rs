@@ -1,0 +1,57 @@
+//! The head of what a client gets: a status, the provider's few fields that pass, and ours.
+
+use crate::http::{Version, encode};
+use crate::telemetry::AccessRecord;
+
+/// How a response is to be framed for one client.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// What the client speaks.
+    pub version: Version,
+    /// Whether the connection goes on after the response.
+    pub persistent: bool,
+    /// The request was HEAD: no body.
+    pub head_only: bool,
+}
+
+/// How a body is delimited on the client's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delimited {
+    /// By its length.
+    Length(u64),
+    /// By chunks.
+    Chunked,
+    /// By the connection's end: to HTTP/1.0.
+    Close,
+}
+
+/// The fields that every response has (SRP section 9). `took_ms` on non-streams.
+pub fn stamp(out: &mut Vec<u8>, record: &AccessRecord, took_ms: Option<u64>) {
+    encode::field(out, "x-request-id", record.request_id.as_bytes());
+    let mut digits = itoa::Buffer::new();
+    if let Some(took_ms) = took_ms {
+        encode::field(out, "openai-processing-ms", digits.format(took_ms).as_bytes());
+    }
+    if let Some(jurisdiction) = record.jurisdiction {
+        encode::field(out, "x-sovereign-jurisdiction", &jurisdiction);
+    }
+    // Until there are reservations, every call uses what is idle.
+    encode::field(out, "x-sovereign-supply", b"floating");
+    encode::field(out, "x-sovereign-attempts", digits.format(record.attempts).as_bytes());
+}
+
+/// The fields that say how the connection goes on.
+pub fn connection(out: &mut Vec<u8>, manner: Manner) {
+    if !manner.persistent {
+        encode::field(out, "connection", b"close");
+    }
+}
+
+/// The fields that say where the body ends.
+pub fn framing(out: &mut Vec<u8>, delimited: Delimited) {
+    match delimited {
+        Delimited::Length(length) => encode::content_length(out, length),
+        Delimited::Chunked => encode::transfer_chunked(out),
+        Delimited::Close => {}
+    }
+}

@@ -1,0 +1,181 @@
+//! One try at one endpoint, up to its commit point: connect or reuse, send, read until a
+//! response can be judged. Nothing here has touched the client.
+
+use std::io;
+use std::time::Duration;
+
+use super::core::Core;
+use super::inbound::{Inbound, Kind, Patience};
+use super::message::{Edit, Message, Order, compose};
+use super::settle::Attempt;
+use super::verdict::Verdict;
+use crate::base::Moment;
+use crate::net::{Conn, Ends};
+use crate::openai::fault::{Fault, read_fault};
+use crate::openai::{First, Usage, first_event, inspect_json};
+use crate::policy::limits::Timeouts;
+
+/// A response that isn't complete is committed to when this much of it is in hand (SRP section 5).
+pub const COMMIT_BYTES: usize = 64 * 1024;
+
+/// A response in hand that the client may have.
+pub struct Served {
+    /// The response, with what has been read of it.
+    pub inbound: Inbound,
+    /// What it will count as if it ends cleanly.
+    pub verdict: Verdict,
+    /// The usage that a complete body reported.
+    pub usage: Option<Usage>,
+}
+
+/// Makes the try. The error is what the attempt is to be ended with.
+pub async fn make(
+    core: &Core,
+    attempt: &Attempt<'_>,
+    order: &Order<'_>,
+    edits: &[Edit<'_>],
+    call_until: Moment,
+) -> Result<Served, Verdict> {
+    let timeouts = &attempt.provider.timeouts;
+    let (mut conn, reused) = connection(core, attempt, timeouts, call_until).await?;
+    let patience = Patience { until: core.recently() + timeouts.first_byte, call_until };
+    conn.deadline.set(patience.ends(), Ends::All);
+    let sent = match compose(order, attempt.provider, attempt.endpoint, edits) {
+        Message::Flat(buffer) => conn.writer.send(buffer).await.0,
+        Message::Pieces(pieces) => conn.writer.send_pieces(pieces).await,
+    };
+    // A provider may answer before it has read everything, and close: then the answer counts.
+    let inbound = match (Inbound::begin(conn, reused, patience).await, sent) {
+        (Ok(inbound), _) => inbound,
+        (Err(verdict), _) => return Err(late(core, call_until, verdict)),
+    };
+    judge(core, inbound, patience, timeouts).await.map_err(|verdict| late(core, call_until, verdict))
+}
+
+/// A wait that ended with the whole call's time says nothing about the provider.
+fn late(core: &Core, call_until: Moment, verdict: Verdict) -> Verdict {
+    let waited = matches!(verdict, Verdict::TimedOut | Verdict::Stalled | Verdict::Connect);
+    if waited && core.now() >= call_until { Verdict::Deadline } else { verdict }
+}
+
+async fn connection(
+    core: &Core,
+    attempt: &Attempt<'_>,
+    timeouts: &Timeouts,
+    call_until: Moment,
+) -> Result<(Conn, bool), Verdict> {
+    let endpoint = attempt.endpoint;
+    if !attempt.fresh
+        && let Some(conn) = core.pool.borrow_mut().take(endpoint.id)
+    {
+        core.metrics.pool_reused();
+        return Ok((conn, true));
+    }
+    for &address in &endpoint.addresses {
+        let left = call_until.since(core.now());
+        if left == Duration::ZERO {
+            return Err(Verdict::Deadline);
+        }
+        match Conn::connect(address, timeouts.connect.min(left), &core.deadlines).await {
+            Ok(conn) => {
+                core.metrics.pool_opened();
+                return Ok((conn, false));
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && timeouts.connect >= left => {
+                return Err(Verdict::Deadline);
+            }
+            Err(_) => {}
+        }
+    }
+    Err(Verdict::Connect)
+}
+
+/// Reads up to the commit point, and judges what is there.
+async fn judge(
+    core: &Core,
+    mut inbound: Inbound,
+    patience: Patience,
+    timeouts: &Timeouts,
+) -> Result<Served, Verdict> {
+    if (200..300).contains(&inbound.status) && inbound.kind == Kind::Events {
+        return first_of_stream(core, inbound, patience, timeouts).await;
+    }
+    while !inbound.done && inbound.buffer.len() < COMMIT_BYTES {
+        let patience = next_patience(core, &inbound, patience, timeouts);
+        inbound.more(patience).await?;
+    }
+    match inbound.status {
+        200..300 => {
+            let mut usage = None;
+            if inbound.done && inbound.kind == Kind::Json {
+                usage = inspect_json(inbound.buffer.readable()).map_err(|_| Verdict::Invalid)?;
+            }
+            Ok(Served { inbound, verdict: Verdict::Succeeded, usage })
+        }
+        _ => match refusal(&inbound) {
+            Verdict::ClientError => {
+                Ok(Served { inbound, verdict: Verdict::ClientError, usage: None })
+            }
+            verdict => {
+                recycle(core, inbound, timeouts);
+                Err(verdict)
+            }
+        },
+    }
+}
+
+/// A failure that came as a whole response leaves a usable connection behind. Which endpoint's it
+/// is only the attempt knows, so the pool is not tried here: it is closed with the response.
+fn recycle(_core: &Core, inbound: Inbound, _timeouts: &Timeouts) {
+    drop(inbound);
+}
+
+fn next_patience(core: &Core, inbound: &Inbound, first: Patience, timeouts: &Timeouts) -> Patience {
+    match inbound.received {
+        0 => first,
+        _ => Patience { until: core.recently() + timeouts.stream_idle, ..first },
+    }
+}
+
+/// What a status other than 2xx means (SRP section 5).
+fn refusal(inbound: &Inbound) -> Verdict {
+    let fault = || read_fault(inbound.buffer.readable());
+    match inbound.status {
+        401 | 403 | 300..400 => Verdict::Credential,
+        402 => Verdict::QuotaExhausted,
+        404 => match fault() {
+            Some(Fault::UnknownModel) => Verdict::UnknownModel,
+            Some(Fault::QuotaExhausted) => Verdict::QuotaExhausted,
+            None => Verdict::ClientError,
+        },
+        429 => match fault() {
+            Some(Fault::QuotaExhausted) => Verdict::QuotaExhausted,
+            _ => Verdict::RateLimited { pause: inbound.retry_after },
+        },
+        408 | 498 | 500.. => Verdict::ServerError,
+        _ if fault() == Some(Fault::QuotaExhausted) => Verdict::QuotaExhausted,
+        _ => Verdict::ClientError,
+    }
+}
+
+/// Reads until the first event that is neither a comment nor an error.
+async fn first_of_stream(
+    core: &Core,
+    mut inbound: Inbound,
+    patience: Patience,
+    timeouts: &Timeouts,
+) -> Result<Served, Verdict> {
+    loop {
+        match first_event(inbound.buffer.readable()) {
+            First::Event => break,
+            First::Error(_) => return Err(Verdict::ErrorEvent),
+            First::Incomplete if inbound.done => return Err(Verdict::Truncated),
+            First::Incomplete if inbound.buffer.len() >= COMMIT_BYTES => break,
+            First::Incomplete => {
+                let patience = next_patience(core, &inbound, patience, timeouts);
+                inbound.more(patience).await?;
+            }
+        }
+    }
+    Ok(Served { inbound, verdict: Verdict::Succeeded, usage: None })
+}

@@ -1,0 +1,123 @@
+//! The client's side of a connection: what it has sent, and whether it is still there.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::base::Moment;
+use crate::net::buffer::LARGE;
+use crate::net::{Buffer, Conn, Ends};
+
+/// Bytes of further requests that are read while a call is under way; what is beyond stays in
+/// the kernel, and slows the client down.
+const READ_AHEAD_BYTES_MAX: usize = LARGE;
+
+/// How long a connection that is to be closed still takes in what the client sends, so that the
+/// last response isn't lost to a reset (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Bytes that are taken in meanwhile.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// A client's connection.
+pub struct Client {
+    /// The socket.
+    pub conn: Conn,
+    /// Received, and not yet part of a request.
+    pub input: Buffer,
+}
+
+impl Client {
+    /// A connection that nothing has been read from.
+    pub fn new(conn: Conn) -> Client {
+        Client {
+            conn,
+            input: Buffer::default(),
+        }
+    }
+
+    /// Waits for more input. Zero is the client's end, or a deadline's.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        if self.conn.reader.is_armed() {
+            let (result, buffer) = self.conn.reader.next().await;
+            self.absorb(buffer);
+            return result;
+        }
+        let mut buffer = std::mem::take(&mut self.input);
+        if buffer.room() == 0 {
+            let mut larger = Buffer::with_capacity(buffer.len() * 2);
+            larger.extend(buffer.readable());
+            buffer = larger;
+        }
+        let (result, buffer) = self.conn.reader.read(buffer).await;
+        self.input = buffer;
+        result
+    }
+
+    fn absorb(&mut self, buffer: Buffer) {
+        if self.input.is_empty() {
+            self.input = buffer;
+        } else {
+            self.input.extend(buffer.readable());
+        }
+    }
+
+    /// Keeps a read in flight while a call is under way: it is the detector of the client's
+    /// leaving and the read of its next request. Ready when the client is gone.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if !self.conn.reader.is_armed() {
+                if self.input.len() >= READ_AHEAD_BYTES_MAX {
+                    return Poll::Pending;
+                }
+                self.conn.reader.arm(Buffer::small());
+            }
+            match self.conn.reader.poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready((Ok(n), buffer)) if n > 0 => self.absorb(buffer),
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Runs a future for as long as the client is there. None if it left first; the future is
+    /// dropped then, and with it whatever it held.
+    pub async fn unless_gone<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            self.poll_gone(cx).map(|()| None)
+        })
+        .await
+    }
+
+    /// Sends bytes; a client that doesn't take them by `until` is cut off. False if it is gone.
+    pub async fn send(&mut self, buffer: Buffer, until: Moment) -> (bool, Buffer) {
+        self.conn.deadline.set(until, Ends::All);
+        let (result, buffer) = self.conn.writer.send(buffer).await;
+        self.conn.deadline.clear();
+        (result.is_ok(), buffer)
+    }
+
+    /// Closes after the last response: says so, and takes in what is still on its way.
+    pub async fn close(mut self, now: Moment) {
+        self.conn.writer.finish();
+        self.conn.deadline.set(now + LINGER, Ends::All);
+        self.input = Buffer::default();
+        let mut taken = 0;
+        while taken < LINGER_BYTES_MAX {
+            match self.fill().await {
+                Ok(n) if n > 0 => taken += n,
+                _ => break,
+            }
+            self.input = Buffer::default();
+        }
+    }
+}

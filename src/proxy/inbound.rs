@@ -1,0 +1,252 @@
+//! A response as it comes in: its head, and its body turned into payload as it arrives.
+
+use std::time::Duration;
+
+use super::core::HEADROOM;
+use super::payload::{Payload, Progress};
+use super::verdict::Verdict;
+use crate::base::Moment;
+use crate::http::{HeadLimits, HeadSlots, ResponseFraming, ResponseHead, hop, parse_response};
+use crate::net::buffer::{HUGE, LARGE, SMALL};
+use crate::net::{Buffer, Conn, Ends};
+use crate::http::chunked::ChunkedDecoder;
+
+/// Bounds on a provider's head.
+const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 256 };
+
+/// Interim responses (1xx) that are read over before the final one.
+const INTERIM_MAX: usize = 8;
+
+/// After this much the buffers grow: whoever has sent that will send more.
+const LONG_BODY_BYTES: u64 = 1024 * 1024;
+
+/// What the body is, as far as it decides how it is relayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `text/event-stream`
+    Events,
+    /// JSON, of whatever subtype.
+    Json,
+    /// Anything else: audio, images, text.
+    Other,
+}
+
+/// Until when an attempt may wait, and on whose account.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the next byte.
+    pub until: Moment,
+    /// For the whole call.
+    pub call_until: Moment,
+}
+
+impl Patience {
+    /// The earlier of the two.
+    pub fn ends(&self) -> Moment {
+        self.until.min(self.call_until)
+    }
+}
+
+/// A response whose head has been read.
+pub struct Inbound {
+    /// The connection that it comes from.
+    pub conn: Conn,
+    /// Payload that has come and is not sent yet.
+    pub buffer: Buffer,
+    /// The status.
+    pub status: u16,
+    /// What the body is.
+    pub kind: Kind,
+    /// The fields that the client gets, as lines.
+    pub fields: Vec<u8>,
+    /// `retry-after`, if it is a number of seconds.
+    pub retry_after: Option<Duration>,
+    /// The length that the provider declared.
+    pub length: Option<u64>,
+    /// Body bytes received, after de-chunking.
+    pub received: u64,
+    /// Whether the body has come to its declared end.
+    pub done: bool,
+    payload: Payload,
+    reusable: bool,
+}
+
+impl Inbound {
+    /// Reads the head of the final response. The reader may be armed already, as a pooled
+    /// connection's is. `reused`: whether the connection has served another call before.
+    pub async fn begin(
+        mut conn: Conn,
+        reused: bool,
+        patience: Patience,
+    ) -> Result<Inbound, Verdict> {
+        conn.deadline.set(patience.ends(), Ends::All);
+        if !conn.reader.is_armed() {
+            conn.reader.arm(Buffer::with_headroom(SMALL, HEADROOM));
+        }
+        let (mut result, mut buffer) = conn.reader.next().await;
+        let mut interim = 0;
+        loop {
+            match result {
+                Ok(n) if n > 0 => {}
+                _ if conn.deadline.fired() => return Err(Verdict::TimedOut),
+                _ => return Err(Verdict::Reset { stale: reused && buffer.is_empty() }),
+            }
+            while let Some(head) = Head::read(&buffer)? {
+                buffer.consume(head.bytes);
+                if head.status >= 200 {
+                    return Inbound::with(conn, buffer, head);
+                }
+                interim += 1;
+                if interim > INTERIM_MAX {
+                    return Err(Verdict::Invalid);
+                }
+            }
+            if buffer.room() == 0 {
+                buffer = larger(buffer);
+            }
+            (result, buffer) = conn.reader.read(buffer).await;
+        }
+    }
+
+    fn with(conn: Conn, buffer: Buffer, head: Head) -> Result<Inbound, Verdict> {
+        let (payload, length) = match head.framing {
+            ResponseFraming::None => (Payload::Length(0), Some(0)),
+            ResponseFraming::Length(length) => (Payload::Length(length), Some(length)),
+            ResponseFraming::Chunked => (Payload::Chunked(ChunkedDecoder::new()), None),
+            ResponseFraming::UntilClose => (Payload::UntilClose, None),
+        };
+        let mut inbound = Inbound {
+            conn,
+            buffer,
+            status: head.status,
+            kind: head.kind,
+            fields: head.fields,
+            retry_after: head.retry_after,
+            length,
+            received: 0,
+            done: false,
+            payload,
+            reusable: head.persistent,
+        };
+        inbound.take_in(0)?;
+        Ok(inbound)
+    }
+
+    /// Turns what was received behind the first `from` bytes into payload.
+    fn take_in(&mut self, from: usize) -> Result<(), Verdict> {
+        let progress = self.payload.absorb(&mut self.buffer, from).map_err(|_| Verdict::Invalid)?;
+        match progress {
+            Progress::More => {}
+            Progress::Done => self.done = true,
+            Progress::DoneEarly { excess } => {
+                self.done = true;
+                // Nobody asked for more: whatever it is, the connection is not to be trusted.
+                self.reusable = false;
+                self.buffer.truncate(self.buffer.len() - excess);
+            }
+        }
+        if self.payload.is_empty() {
+            self.done = true;
+        }
+        self.received += (self.buffer.len() - from) as u64;
+        Ok(())
+    }
+
+    /// Reads once more, behind what the buffer holds.
+    pub async fn more(&mut self, patience: Patience) -> Result<(), Verdict> {
+        self.conn.deadline.set(patience.ends(), Ends::All);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.room() == 0 {
+            buffer = larger(buffer);
+        }
+        let from = buffer.len();
+        let (result, buffer) = self.conn.reader.read(buffer).await;
+        self.buffer = buffer;
+        match result {
+            Ok(n) if n > 0 => self.take_in(from),
+            _ if self.conn.deadline.fired() => Err(match self.received {
+                0 => Verdict::TimedOut,
+                _ => Verdict::Stalled,
+            }),
+            Ok(_) if matches!(self.payload, Payload::UntilClose) => {
+                self.done = true;
+                Ok(())
+            }
+            _ => Err(Verdict::Truncated),
+        }
+    }
+
+    /// An empty buffer for the next read, of a size that fits what has come so far.
+    pub fn next_buffer(&self, used: Buffer) -> Buffer {
+        let wanted = if self.received > LONG_BODY_BYTES { HUGE } else { LARGE };
+        let mut next = used;
+        if next.vec().capacity() < wanted {
+            next = Buffer::with_capacity(wanted);
+        }
+        next.reset(HEADROOM);
+        next
+    }
+
+    /// The connection, if the response ended exactly where it should have and another may follow.
+    pub fn into_reusable(self) -> Option<Conn> {
+        (self.done && self.reusable).then_some(self.conn)
+    }
+}
+
+fn larger(buffer: Buffer) -> Buffer {
+    let mut larger = Buffer::with_capacity(HEADROOM + buffer.len() * 4);
+    larger.reset(HEADROOM);
+    larger.extend(buffer.readable());
+    larger
+}
+
+/// What is kept of a head when its bytes are gone.
+struct Head {
+    status: u16,
+    framing: ResponseFraming,
+    persistent: bool,
+    kind: Kind,
+    retry_after: Option<Duration>,
+    fields: Vec<u8>,
+    bytes: usize,
+}
+
+impl Head {
+    /// Reads the head that the buffer begins with, if it is complete.
+    fn read(buffer: &Buffer) -> Result<Option<Head>, Verdict> {
+        let mut slots = HeadSlots::new();
+        let parsed = parse_response(buffer.readable(), &LIMITS, &mut slots, false);
+        let Some(head) = parsed.map_err(|_| Verdict::Invalid)? else { return Ok(None) };
+        let mut fields = Vec::with_capacity(128);
+        hop::forward_response_fields(&head.fields, &mut fields);
+        Ok(Some(Head {
+            status: head.status,
+            framing: head.framing,
+            persistent: head.persistent,
+            kind: kind(&head),
+            retry_after: retry_after(&head),
+            fields,
+            bytes: head.length,
+        }))
+    }
+}
+
+fn kind(head: &ResponseHead<'_, '_>) -> Kind {
+    let value = head.fields.get_all("content-type").next().unwrap_or_default();
+    let media = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    if media.eq_ignore_ascii_case(b"text/event-stream") {
+        Kind::Events
+    } else if media.eq_ignore_ascii_case(b"application/json")
+        || media.to_ascii_lowercase().ends_with(b"+json")
+    {
+        Kind::Json
+    } else {
+        Kind::Other
+    }
+}
+
+fn retry_after(head: &ResponseHead<'_, '_>) -> Option<Duration> {
+    let value = head.fields.get_all("retry-after").next()?;
+    let seconds = std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok()?;
+    Some(Duration::from_secs(seconds))
+}

@@ -1,0 +1,137 @@
+//! What a provider gets: a head of ours, and the client's body with one or two values replaced.
+//! A small body is copied behind the head, a large one is sent from where it lies.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use crate::http::encode;
+use crate::net::buffer::SMALL;
+use crate::net::gather::Piece;
+use crate::net::{Buffer, Gather};
+use crate::openai::Operation;
+use crate::policy::residency::{self, Residency};
+use crate::tables::routes::{Endpoint, Provider};
+
+/// Messages up to this size are one piece of memory.
+const FLAT_BYTES_MAX: usize = SMALL;
+
+/// The client's body, kept until no further attempt can need it.
+pub enum Body {
+    /// Small: copied into each message.
+    Small(Buffer),
+    /// Large: shared with the messages in flight.
+    Large(Rc<Buffer>),
+}
+
+impl Body {
+    /// Takes a body over.
+    pub fn new(bytes: Buffer) -> Body {
+        if bytes.len() <= FLAT_BYTES_MAX / 2 {
+            Body::Small(bytes)
+        } else {
+            Body::Large(Rc::new(bytes))
+        }
+    }
+
+    /// The body as it came.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Body::Small(buffer) => buffer.readable(),
+            Body::Large(buffer) => buffer.readable(),
+        }
+    }
+}
+
+/// One replacement in a body. An empty range inserts.
+#[derive(Clone)]
+pub struct Edit<'e> {
+    /// What is replaced.
+    pub at: Range<usize>,
+    /// In turn.
+    pub by: [&'e [u8]; 3],
+}
+
+impl Edit<'_> {
+    fn grows(&self) -> usize {
+        self.by.iter().map(|part| part.len()).sum()
+    }
+}
+
+/// What all attempts of a call share.
+pub struct Order<'o> {
+    /// What is asked for.
+    pub operation: Operation,
+    /// The effective residency, for the provider to know.
+    pub residency: &'o Residency,
+    /// `x-request-id`
+    pub request_id: &'o [u8],
+    /// The client's field lines that go on.
+    pub forwarded: &'o [u8],
+    /// The client's body.
+    pub body: &'o Body,
+}
+
+/// A request, ready to be sent.
+pub enum Message {
+    /// In one piece.
+    Flat(Buffer),
+    /// In several.
+    Pieces(Gather),
+}
+
+/// Writes the request for one endpoint. `edits` are in the order of the body and don't overlap.
+pub fn compose(
+    order: &Order<'_>,
+    provider: &Provider,
+    endpoint: &Endpoint,
+    edits: &[Edit<'_>],
+) -> Message {
+    let body = order.body.bytes();
+    let removed: usize = edits.iter().map(|edit| edit.at.len()).sum();
+    let length = body.len() - removed + edits.iter().map(Edit::grows).sum::<usize>();
+    let mut buffer = Buffer::small();
+    head(buffer.vec(), order, provider, endpoint, length);
+    match order.body {
+        Body::Small(_) => {
+            let out = buffer.vec();
+            let mut from = 0;
+            for edit in edits {
+                out.extend_from_slice(&body[from..edit.at.start]);
+                edit.by.iter().for_each(|part| out.extend_from_slice(part));
+                from = edit.at.end;
+            }
+            out.extend_from_slice(&body[from..]);
+            Message::Flat(buffer)
+        }
+        Body::Large(shared) => {
+            let mut pieces = Vec::with_capacity(2 * edits.len() + 2);
+            pieces.push(Piece::Own(0..buffer.len()));
+            let mut from = 0;
+            for edit in edits {
+                pieces.push(Piece::Body(from..edit.at.start));
+                let start = buffer.len();
+                edit.by.iter().for_each(|part| buffer.extend(part));
+                pieces.push(Piece::Own(start..buffer.len()));
+                from = edit.at.end;
+            }
+            pieces.push(Piece::Body(from..body.len()));
+            Message::Pieces(Gather::new(buffer, Rc::clone(shared), &pieces))
+        }
+    }
+}
+
+fn head(out: &mut Vec<u8>, order: &Order<'_>, provider: &Provider, endpoint: &Endpoint, length: usize) {
+    encode::request_line(out, "POST", &[&endpoint.prefix, order.operation.path()]);
+    encode::field(out, "host", endpoint.authority.as_bytes());
+    if let Some(line) = &provider.api_key {
+        out.extend_from_slice(line.expose());
+    }
+    out.extend_from_slice(residency::FIELD_NAME.as_bytes());
+    out.extend_from_slice(b": ");
+    order.residency.write_field_value(out);
+    out.extend_from_slice(encode::CRLF);
+    encode::field(out, "x-request-id", order.request_id);
+    out.extend_from_slice(order.forwarded);
+    encode::content_length(out, length as u64);
+    out.extend_from_slice(encode::CRLF);
+}

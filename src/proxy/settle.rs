@@ -1,0 +1,203 @@
+//! Closing the books, exactly once. A [`Settlement`] is made with a call and consumed with it;
+//! an [`Attempt`] is made with a candidate and consumed by its verdict. Neither can be copied,
+//! and one that is dropped on the way, by a panic or because the client left, settles itself.
+
+use std::mem::ManuallyDrop;
+
+use super::core::Core;
+use super::targets::{Permit, Tried};
+use super::verdict::Verdict;
+use crate::base::{Moment, ProviderId};
+use crate::openai::{ErrorCode, Usage};
+use crate::policy::chain::Candidate;
+use crate::policy::residency::Residency;
+use crate::tables::routes::{Endpoint, Provider};
+use crate::telemetry::{AccessRecord, InlineText, Outcome};
+
+/// A client left before it was sent a status (nginx's number for it).
+const CLIENT_GONE: u16 = 499;
+
+/// The books of one call.
+#[must_use = "a call is settled exactly once"]
+pub struct Settlement<'c> {
+    core: &'c Core,
+    record: AccessRecord,
+    started: Moment,
+    /// The provider of the attempt before this one, for counting failovers.
+    previous: Option<ProviderId>,
+    settled: bool,
+    access_log: bool,
+}
+
+impl<'c> Settlement<'c> {
+    /// Opens the books of a call that begins now.
+    pub fn open(core: &'c Core, request_id: InlineText<128>, access_log: bool) -> Settlement<'c> {
+        let started = core.now();
+        core.metrics.call_started();
+        core.calls.set(core.calls.get() + 1);
+        let record = AccessRecord {
+            at: started,
+            request_id,
+            residency: InlineText::EMPTY,
+            capability: None,
+            key: None,
+            provider: None,
+            jurisdiction: None,
+            status: CLIENT_GONE,
+            code: None,
+            attempts: 0,
+            ttft_us: None,
+            total_us: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            input_tokens: None,
+            output_tokens: None,
+            stream: false,
+            outcome: Outcome::ClientGone,
+        };
+        Settlement { core, record, started, previous: None, settled: false, access_log }
+    }
+
+    /// What is known so far.
+    pub fn record(&self) -> &AccessRecord {
+        &self.record
+    }
+
+    /// What is known so far, to be added to.
+    pub fn record_mut(&mut self) -> &mut AccessRecord {
+        &mut self.record
+    }
+
+    /// When the call began.
+    pub fn started(&self) -> Moment {
+        self.started
+    }
+
+    /// Notes where the call may go.
+    pub fn within(&mut self, residency: &Residency) {
+        let mut text = Vec::with_capacity(64);
+        residency.write_field_value(&mut text);
+        self.record.residency = InlineText::new(&text);
+    }
+
+    /// Notes an error of our own.
+    pub fn rejected(&mut self, code: ErrorCode, body_bytes: usize) {
+        self.core.metrics.rejected(code.index());
+        self.record.code = u8::try_from(code.index()).ok();
+        self.record.status = code.status();
+        self.record.bytes_out = body_bytes as u64;
+    }
+
+    /// Notes who serves the call, with which status, at the commit point.
+    pub fn committed(&mut self, candidate: &Candidate, provider: &Provider, status: u16, now: Moment) {
+        self.record.provider = Some(provider.id);
+        let code = candidate.jurisdiction().code().as_bytes();
+        self.record.jurisdiction = code.first_chunk::<2>().copied();
+        self.record.status = status;
+        self.record.ttft_us = Some(now.micros_since(self.started));
+    }
+
+    /// Notes the tokens that the provider counted, or that it didn't.
+    pub fn used(&mut self, provider: &Provider, usage: Option<Usage>) {
+        match usage {
+            Some(Usage { input, output }) => {
+                self.core.metrics.tokens(provider.id, input, output);
+                self.record.input_tokens = Some(input);
+                self.record.output_tokens = Some(output);
+            }
+            None => self.core.metrics.usage_missing(provider.id),
+        }
+    }
+
+    /// Closes the books.
+    pub fn settle(mut self, outcome: Outcome) {
+        self.close(outcome);
+    }
+
+    fn close(&mut self, outcome: Outcome) {
+        self.settled = true;
+        let now = self.core.now();
+        self.record.at = now;
+        self.record.outcome = outcome;
+        self.record.total_us = now.micros_since(self.started);
+        self.core.calls.set(self.core.calls.get() - 1);
+        self.core.metrics.call_finished(self.record.capability, self.record.status);
+        self.core.record_times(&self.record);
+        if self.access_log {
+            self.core.log(self.record);
+        }
+    }
+}
+
+impl Drop for Settlement<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            if std::thread::panicking() {
+                self.core.metrics.panicked();
+                self.record.status = 500;
+                self.close(Outcome::Cut);
+            } else {
+                self.close(Outcome::ClientGone);
+            }
+        }
+    }
+}
+
+/// One attempt under way. To open one takes a candidate, which only the residency filter makes,
+/// a permit, which only breakers and gates give, and the call's settlement.
+#[must_use = "an attempt ends with a verdict"]
+pub struct Attempt<'c> {
+    core: &'c Core,
+    /// Who is tried.
+    pub provider: &'c Provider,
+    /// Where.
+    pub endpoint: &'c Endpoint,
+    /// Whether the connection must be a new one.
+    pub fresh: bool,
+    permit: Permit,
+}
+
+impl<'c> Attempt<'c> {
+    /// Opens an attempt, and counts it. None if the permit names no endpoint of the provider.
+    pub fn open(
+        core: &'c Core,
+        provider: &'c Provider,
+        candidate: &Candidate,
+        permit: Permit,
+        settlement: &mut Settlement<'_>,
+    ) -> Option<Attempt<'c>> {
+        let endpoint = provider.endpoints.get(permit.endpoint)?;
+        settlement.record.attempts = settlement.record.attempts.saturating_add(1);
+        core.metrics.attempt_started(provider.id, candidate.is_repeat());
+        if let Some(previous) = settlement.previous.replace(provider.id)
+            && previous != provider.id
+        {
+            core.metrics.failover(previous);
+        }
+        Some(Attempt { core, provider, endpoint, fresh: permit.fresh, permit })
+    }
+
+    /// What it was about.
+    pub fn tried(&self) -> Tried<'c> {
+        Tried { provider: self.provider, endpoint: self.endpoint.id }
+    }
+
+    /// Ends it.
+    pub fn end(self, verdict: Verdict) {
+        ManuallyDrop::new(self).conclude(verdict);
+    }
+
+    fn conclude(&self, verdict: Verdict) {
+        self.core.metrics.attempt(self.provider.id, self.endpoint.id, verdict.result());
+        if verdict.is_our_fault() {
+            self.core.metrics.credential_alarm(self.provider.id);
+        }
+        self.core.conclude(self.tried(), &self.permit, verdict, self.core.recently());
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.conclude(Verdict::Cancelled);
+    }
+}

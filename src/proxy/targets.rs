@@ -1,0 +1,313 @@
+//! Whether a provider or an endpoint may be used now: the office's word, and what this core has
+//! seen since. A core that sees a breaker's trip condition stops at once; the others follow when
+//! the office publishes.
+
+use std::time::Duration;
+
+use super::core::Core;
+use super::verdict::Verdict;
+use crate::base::ids::{ENDPOINTS_MAX, PROVIDERS_MAX};
+use crate::base::{EndpointId, Moment, ProviderId};
+use crate::policy::breaker::{BreakerConfig, Detector};
+use crate::tables::routes::Provider;
+use crate::tables::{BreakerView, Fact, ProbeOutcome, Routes, Target, TargetState, View};
+
+/// The longest pause that a provider can ask for.
+pub const PAUSE_MAX: Duration = Duration::from_secs(3600);
+
+/// What this core has seen of one target.
+struct Opinion {
+    detector: Detector,
+    /// The core's own trip or gate; the office's are in the view.
+    tripped: bool,
+    gated_until: Moment,
+    /// The office's generation that `detector` and `tripped` belong to.
+    generation: u32,
+}
+
+impl Opinion {
+    fn new(config: &BreakerConfig) -> Opinion {
+        Opinion {
+            detector: Detector::new(config),
+            tripped: false,
+            gated_until: Moment(0),
+            generation: 0,
+        }
+    }
+
+    /// A transition of the office's breaker answers whatever this core held against the target.
+    fn catch_up(&mut self, state: &TargetState) {
+        if self.generation != state.generation {
+            self.generation = state.generation;
+            self.tripped = false;
+            self.detector.reset();
+        }
+    }
+}
+
+/// One core's opinions, by id. Made when a configuration first names the target.
+pub struct Targets {
+    providers: Vec<Option<Opinion>>,
+    endpoints: Vec<Option<Opinion>>,
+    /// Where the next search for an endpoint begins.
+    turn: usize,
+}
+
+/// Leave to use one endpoint of a provider for one attempt.
+#[must_use = "it may hold probe slots"]
+#[derive(Debug)]
+pub struct Permit {
+    /// Position in [`Provider::endpoints`].
+    pub endpoint: usize,
+    /// Whether a connection must be opened rather than reused.
+    pub fresh: bool,
+    provider_probe: bool,
+    endpoint_probe: bool,
+}
+
+/// Whether a target lets a call pass.
+enum Pass {
+    Freely,
+    AsProbe,
+}
+
+impl Targets {
+    /// No opinion on any target of these routes. `seed` spreads cores over endpoints.
+    pub fn new(routes: &Routes, seed: Moment) -> Targets {
+        let mut targets = Targets {
+            providers: (0..PROVIDERS_MAX).map(|_| None).collect(),
+            endpoints: (0..ENDPOINTS_MAX).map(|_| None).collect(),
+            turn: seed.0 as usize,
+        };
+        targets.reconfigure(routes);
+        targets
+    }
+
+    /// Takes over the figures of new routes; what was seen stays.
+    pub fn reconfigure(&mut self, routes: &Routes) {
+        for provider in &routes.providers {
+            let config = &provider.breaker;
+            let ours = self.providers.get_mut(provider.id.index());
+            let theirs = provider.endpoints.iter().map(|endpoint| endpoint.id.index());
+            let opinions = ours.into_iter();
+            for opinion in opinions {
+                opinion.get_or_insert_with(|| Opinion::new(config)).detector.reconfigure(config);
+            }
+            for index in theirs {
+                if let Some(opinion) = self.endpoints.get_mut(index) {
+                    opinion.get_or_insert_with(|| Opinion::new(config)).detector.reconfigure(config);
+                }
+            }
+        }
+    }
+
+    fn opinion(&mut self, target: Target) -> Option<&mut Opinion> {
+        match target {
+            Target::Provider(id) => self.providers.get_mut(id.index())?.as_mut(),
+            Target::Endpoint(id) => self.endpoints.get_mut(id.index())?.as_mut(),
+        }
+    }
+
+    fn ask(&mut self, view: &View, target: Target, now: Moment) -> Option<Pass> {
+        let state = *match target {
+            Target::Provider(id) => view.states().provider(id),
+            Target::Endpoint(id) => view.states().endpoint(id),
+        };
+        let opinion = self.opinion(target)?;
+        opinion.catch_up(&state);
+        if opinion.tripped || now < opinion.gated_until.max(state.gated_until) {
+            return None;
+        }
+        match state.breaker {
+            BreakerView::Closed => Some(Pass::Freely),
+            BreakerView::Open { until } if now < until => None,
+            BreakerView::Open { .. } => view.board().take_probe(target).then_some(Pass::AsProbe),
+        }
+    }
+
+    /// An endpoint of the provider that may be used now, other than `not`; in turn.
+    pub fn take(
+        &mut self,
+        view: &View,
+        provider: &Provider,
+        not: Option<EndpointId>,
+        now: Moment,
+    ) -> Option<Permit> {
+        let count = provider.endpoints.len();
+        if count == usize::from(not.is_some()) {
+            return None;
+        }
+        let target = Target::Provider(provider.id);
+        let provider_probe = matches!(self.ask(view, target, now)?, Pass::AsProbe);
+        self.turn = self.turn.wrapping_add(1);
+        for step in 0..count {
+            let position = self.turn.wrapping_add(step) % count;
+            let Some(endpoint) = provider.endpoints.get(position) else { continue };
+            if Some(endpoint.id) == not || endpoint.addresses.is_empty() {
+                continue;
+            }
+            if let Some(pass) = self.ask(view, Target::Endpoint(endpoint.id), now) {
+                let endpoint_probe = matches!(pass, Pass::AsProbe);
+                return Some(Permit { endpoint: position, fresh: false, provider_probe, endpoint_probe });
+            }
+        }
+        if provider_probe {
+            view.board().free_probe(target);
+        }
+        None
+    }
+
+    /// When the provider may be usable again, as far as is known.
+    pub fn usable_from(&mut self, view: &View, provider: &Provider, now: Moment) -> Moment {
+        let mut from = |target: Target| {
+            let state = *match target {
+                Target::Provider(id) => view.states().provider(id),
+                Target::Endpoint(id) => view.states().endpoint(id),
+            };
+            let own = self.opinion(target).map_or(Moment(0), |opinion| opinion.gated_until);
+            let open = match state.breaker {
+                BreakerView::Open { until } => until,
+                BreakerView::Closed => now,
+            };
+            open.max(own).max(state.gated_until)
+        };
+        let whole = from(Target::Provider(provider.id));
+        let first = provider.endpoints.iter().map(|endpoint| from(Target::Endpoint(endpoint.id))).min();
+        whole.max(first.unwrap_or(now))
+    }
+}
+
+/// What a verdict is about.
+#[derive(Clone, Copy)]
+pub struct Tried<'p> {
+    /// The provider that was tried.
+    pub provider: &'p Provider,
+    /// The endpoint that was tried.
+    pub endpoint: EndpointId,
+}
+
+impl Core {
+    /// Draws the consequences of an attempt's end for breakers and gates, here and everywhere.
+    pub fn conclude(&self, tried: Tried<'_>, permit: &Permit, verdict: Verdict, now: Moment) {
+        let Tried { provider, endpoint } = tried;
+        let targets = [
+            (Target::Provider(provider.id), permit.provider_probe),
+            (Target::Endpoint(endpoint), permit.endpoint_probe),
+        ];
+        if verdict.is_failure() {
+            self.report(Fact::Failed { provider: provider.id, endpoint, at: now });
+        }
+        for (target, probe) in targets {
+            self.judge(target, verdict, now);
+            if probe {
+                let outcome = match verdict {
+                    Verdict::Succeeded => ProbeOutcome::Succeeded,
+                    _ if verdict.is_failure() => ProbeOutcome::Failed,
+                    _ => ProbeOutcome::Neutral,
+                };
+                self.report(Fact::Probe { target, outcome, at: now });
+            }
+        }
+        let gate = match verdict {
+            Verdict::RateLimited { pause } => {
+                let pause = pause.unwrap_or(provider.breaker.rate_limit_gate).min(PAUSE_MAX);
+                Some((Target::Endpoint(endpoint), pause))
+            }
+            Verdict::QuotaExhausted => {
+                Some((Target::Provider(provider.id), provider.breaker.quota_gate))
+            }
+            _ => None,
+        };
+        if let Some((target, pause)) = gate {
+            self.gate(target, now + pause);
+        }
+    }
+
+    fn judge(&self, target: Target, verdict: Verdict, now: Moment) {
+        let mut targets = self.targets.borrow_mut();
+        let Some(opinion) = targets.opinion(target) else { return };
+        if verdict == Verdict::Succeeded {
+            opinion.detector.succeeded(1, now);
+        } else if verdict.is_failure() && opinion.detector.failed(now) && !opinion.tripped {
+            opinion.tripped = true;
+            self.report(Fact::Tripped { target, at: now });
+        }
+    }
+
+    fn gate(&self, target: Target, until: Moment) {
+        if let Some(opinion) = self.targets.borrow_mut().opinion(target) {
+            opinion.gated_until = opinion.gated_until.max(until);
+        }
+        self.report(Fact::Gated { target, until });
+    }
+
+    /// Leave for one more attempt at the same provider, after `verdict` on one of its endpoints:
+    /// on another endpoint, or on the same one if its reused connection had died. None without
+    /// one, or with the provider's budget for repeats used up.
+    pub fn permit_repeat(&self, tried: Tried<'_>, verdict: Verdict, now: Moment) -> Option<Permit> {
+        let Tried { provider, endpoint } = tried;
+        let permit = self.with_view(|view| {
+            let mut targets = self.targets.borrow_mut();
+            if matches!(verdict, Verdict::Reset { stale: true }) {
+                let same = provider.endpoints.iter().position(|known| known.id == endpoint)?;
+                return targets.take_again(view, provider, same, now);
+            }
+            verdict.may_repeat().then(|| targets.take(view, provider, Some(endpoint), now))?
+        })?;
+        if self.with_view(|view| view.board().take_repeat(provider.id)) {
+            return Some(permit);
+        }
+        self.give_back(tried_with(provider, &permit), permit);
+        None
+    }
+
+    /// Gives up a permit that was never used.
+    pub fn give_back(&self, tried: Option<Tried<'_>>, permit: Permit) {
+        let Some(Tried { provider, endpoint }) = tried else { return };
+        self.with_view(|view| {
+            if permit.provider_probe {
+                view.board().free_probe(Target::Provider(provider.id));
+            }
+            if permit.endpoint_probe {
+                view.board().free_probe(Target::Endpoint(endpoint));
+            }
+        });
+    }
+}
+
+/// What a permit is for.
+pub fn tried_with<'p>(provider: &'p Provider, permit: &Permit) -> Option<Tried<'p>> {
+    let endpoint = provider.endpoints.get(permit.endpoint)?.id;
+    Some(Tried { provider, endpoint })
+}
+
+impl Targets {
+    fn take_again(
+        &mut self,
+        view: &View,
+        provider: &Provider,
+        position: usize,
+        now: Moment,
+    ) -> Option<Permit> {
+        let endpoint = provider.endpoints.get(position)?.id;
+        let whole = Target::Provider(provider.id);
+        let provider_probe = matches!(self.ask(view, whole, now)?, Pass::AsProbe);
+        match self.ask(view, Target::Endpoint(endpoint), now) {
+            Some(pass) => Some(Permit {
+                endpoint: position,
+                fresh: true,
+                provider_probe,
+                endpoint_probe: matches!(pass, Pass::AsProbe),
+            }),
+            None => {
+                if provider_probe {
+                    view.board().free_probe(whole);
+                }
+                None
+            }
+        }
+    }
+}
+
+/// The ids of what a permit is for, where the tables are not at hand.
+pub type Ids = (ProviderId, EndpointId);

@@ -1,0 +1,88 @@
+//! How an attempt ended, and what follows from it: for the call, for the breakers, for the
+//! counters (SRP sections 5 and 6). A table, so that it can be read as one.
+
+use std::time::Duration;
+
+use crate::telemetry::AttemptResult;
+
+/// The end of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A clean completion.
+    Succeeded,
+    /// The provider's word on the client's request: passed on, and neutral.
+    ClientError,
+    /// No connection.
+    Connect,
+    /// The connection died. `stale` if it was a reused one and no response byte had come.
+    Reset {
+        /// Whether the provider may simply have closed an idle connection.
+        stale: bool,
+    },
+    /// Nothing within `timeouts.first_byte`.
+    TimedOut,
+    /// 408, 498, or 500 and above.
+    ServerError,
+    /// 429: the target asks for a pause.
+    RateLimited {
+        /// `retry-after`, if it said how long.
+        pause: Option<Duration>,
+    },
+    /// 402, or `insufficient_quota`.
+    QuotaExhausted,
+    /// 401, 403 or a redirect: our credential or address is at fault.
+    Credential,
+    /// The provider doesn't know the model that our mapping names.
+    UnknownModel,
+    /// A response that can't be read: its framing, or its JSON.
+    Invalid,
+    /// A stream whose first event is an error, or that carried one later.
+    ErrorEvent,
+    /// The response ended before its end.
+    Truncated,
+    /// Nothing within `timeouts.stream_idle`.
+    Stalled,
+    /// The client left.
+    Cancelled,
+    /// The whole call ran out of time while this attempt was waiting.
+    Deadline,
+}
+
+impl Verdict {
+    /// Whether the breakers of provider and endpoint count it as a failure.
+    pub fn is_failure(self) -> bool {
+        self.result().is_failure()
+    }
+
+    /// Whether the same provider may be asked once more, on another endpoint.
+    pub fn may_repeat(self) -> bool {
+        self.is_failure() || matches!(self, Verdict::RateLimited { .. })
+    }
+
+    /// Whether our configuration of the provider is at fault, which an operator must hear of.
+    pub fn is_our_fault(self) -> bool {
+        matches!(self, Verdict::Credential | Verdict::UnknownModel)
+    }
+
+    /// How the counters call it.
+    pub fn result(self) -> AttemptResult {
+        match self {
+            Verdict::Succeeded => AttemptResult::Succeeded,
+            Verdict::ClientError => AttemptResult::ClientError,
+            Verdict::Connect => AttemptResult::Connect,
+            Verdict::Reset { .. } => AttemptResult::Reset,
+            Verdict::TimedOut => AttemptResult::Timeout,
+            Verdict::ServerError => AttemptResult::ServerError,
+            Verdict::RateLimited { .. } => AttemptResult::RateLimited,
+            Verdict::QuotaExhausted => AttemptResult::QuotaExhausted,
+            Verdict::Credential => AttemptResult::Credential,
+            Verdict::UnknownModel => AttemptResult::UnknownModel,
+            Verdict::Invalid => AttemptResult::Invalid,
+            Verdict::ErrorEvent => AttemptResult::ErrorEvent,
+            Verdict::Truncated => AttemptResult::Truncated,
+            Verdict::Stalled => AttemptResult::Stalled,
+            Verdict::Cancelled => AttemptResult::Cancelled,
+            Verdict::Deadline => AttemptResult::Deadline,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Events that are longer than the caller's buffer: passed on in pieces, and watched for their
+//! end, their token counts and their name.
+
+use memchr::memmem::Finder;
+use serde_json::value::RawValue;
+
+use super::{Operation, StreamScanner, after_byte_order_mark};
+use crate::openai::usage::{Usage, read_usage};
+
+/// Bytes of a `usage` member, key included, that is found when it lies across two windows.
+const USAGE_BYTES_MAX: usize = 4096;
+/// Bytes kept of each piece, so that no word searched for is cut in two.
+const OVERLAP: usize = 32;
+
+/// An event of which part has been passed on.
+pub(super) struct Spill {
+    line: Line,
+    /// The end of what has been passed on.
+    carry: Vec<u8>,
+    usage: Option<Usage>,
+    ends_stream: bool,
+    failed: bool,
+}
+
+/// Where in a line the last piece ended.
+#[derive(Clone, Copy)]
+enum Line {
+    Start,
+    Inside,
+    /// Behind a carriage return; a line feed would belong to it.
+    AfterReturn,
+    /// The same, and the line was blank.
+    AfterBlankReturn,
+}
+
+impl Line {
+    /// The offset behind the blank line, or where in a line `piece` ends if it has none.
+    fn end_of_event(mut self, piece: &[u8]) -> Result<usize, Line> {
+        let mut at = 0;
+        loop {
+            let byte = *piece.get(at).ok_or(self)?;
+            self = match (self, byte) {
+                (Line::AfterBlankReturn, b'\n') | (Line::Start, b'\n') => return Ok(at + 1),
+                (Line::AfterBlankReturn, _) => return Ok(at),
+                (Line::AfterReturn | Line::Inside, b'\n') => Line::Start,
+                (Line::Start | Line::AfterReturn, b'\r') => Line::AfterBlankReturn,
+                (Line::Inside, b'\r') => Line::AfterReturn,
+                (Line::Start | Line::AfterReturn | Line::Inside, _) => {
+                    let rest = &piece[at..];
+                    let next = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+                    at += next;
+                    self = Line::Inside;
+                    continue;
+                }
+            };
+            at += 1;
+        }
+    }
+}
+
+impl Spill {
+    /// Looks for token counts, and for the name of an event that ends a Responses stream.
+    fn look(&mut self, piece: &[u8], key: &Finder<'_>, operation: Operation) {
+        self.carry.extend_from_slice(piece);
+        let mut keep = self.carry.len().saturating_sub(OVERLAP);
+        for at in key.find_iter(&self.carry) {
+            match usage_behind(&self.carry[at + key.needle().len()..]) {
+                Behind::Usage(usage) => self.usage = Some(usage),
+                Behind::CutShort if self.carry.len() - at <= USAGE_BYTES_MAX => {
+                    keep = keep.min(at);
+                }
+                Behind::CutShort | Behind::Other => {}
+            }
+        }
+        if operation == Operation::Responses {
+            let says = |word: &str| memchr::memmem::find(&self.carry, word.as_bytes()).is_some();
+            let failed = says("\"response.failed\"");
+            self.failed |= failed;
+            self.ends_stream |=
+                failed || says("\"response.completed\"") || says("\"response.incomplete\"");
+        }
+        self.carry.drain(..keep);
+    }
+}
+
+enum Behind {
+    Usage(Usage),
+    CutShort,
+    Other,
+}
+
+/// What stands behind a key `usage`.
+fn usage_behind(rest: &[u8]) -> Behind {
+    let value = match rest.trim_ascii_start() {
+        [] => return Behind::CutShort,
+        [b':', value @ ..] => value,
+        _ => return Behind::Other,
+    };
+    let mut values = serde_json::Deserializer::from_slice(value).into_iter::<&RawValue>();
+    match values.next() {
+        None => Behind::CutShort,
+        Some(Err(error)) if error.is_eof() => Behind::CutShort,
+        Some(Ok(raw)) => read_usage(raw).map_or(Behind::Other, Behind::Usage),
+        Some(Err(_)) => Behind::Other,
+    }
+}
+
+impl StreamScanner {
+    /// Tells the scanner that `window`, in which the last sweep found no complete event
+    /// (`complete` 0), is passed on as it is for want of room: the next window goes on where it
+    /// ends, in the middle of the event. An event that is spilled is never removed.
+    pub fn spill(&mut self, window: &[u8]) {
+        let begin = match self.begun {
+            true => 0,
+            false => after_byte_order_mark(window),
+        };
+        self.begun = true;
+        let mut spill = self.spill.take().unwrap_or_else(|| {
+            Box::new(Spill {
+                line: Line::Start,
+                carry: Vec::new(),
+                usage: None,
+                ends_stream: false,
+                failed: false,
+            })
+        });
+        let piece = &window[begin..];
+        spill.look(piece, &self.usage_key, self.operation);
+        match spill.line.end_of_event(piece) {
+            Err(line) => {
+                spill.line = line;
+                self.spill = Some(spill);
+            }
+            // Not as agreed: the window had the end of an event in it.
+            Ok(_) => self.settle(&spill),
+        }
+    }
+
+    /// The end of the spilled event in `window`, after which the scanner goes on as before it.
+    pub(super) fn end_of_spill(&mut self, window: &[u8]) -> Option<usize> {
+        let mut spill = self.spill.take()?;
+        match spill.line.end_of_event(window) {
+            Err(_) => {
+                self.spill = Some(spill);
+                None
+            }
+            Ok(end) => {
+                spill.look(&window[..end], &self.usage_key, self.operation);
+                self.settle(&spill);
+                Some(end)
+            }
+        }
+    }
+
+    fn settle(&mut self, spill: &Spill) {
+        self.usage = spill.usage.or(self.usage);
+        self.ended |= spill.ends_stream;
+        self.failed |= spill.failed;
+    }
+}

@@ -1,0 +1,114 @@
+//! Token counts, as providers report them.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// The tokens of one call, from the provider's `usage`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens read.
+    pub input: u64,
+    /// Tokens written; zero where nothing is (embeddings, rerank).
+    pub output: u64,
+}
+
+/// A body that says it is JSON and is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body is not valid JSON")]
+pub struct InvalidJson;
+
+/// Checks a complete response body as JSON, to its last byte, and reads the token counts from its
+/// `usage`: in the shape of chat, completions and embeddings (`prompt_tokens`,
+/// `completion_tokens`) or of responses, images and transcriptions (`input_tokens`,
+/// `output_tokens`). A body without usable counts is `None`, never a guess.
+///
+/// # Errors
+/// [`InvalidJson`] if the body doesn't parse: the attempt has failed (SRP section 5).
+pub fn inspect_json(body: &[u8]) -> Result<Option<Usage>, InvalidJson> {
+    match body.iter().find(|b| !b.is_ascii_whitespace()) {
+        Some(b'{') => {
+            let outline: Outline<'_> = serde_json::from_slice(body).map_err(|_| InvalidJson)?;
+            Ok(outline.usage.and_then(read_usage))
+        }
+        _ => match serde_json::from_slice::<IgnoredAny>(body) {
+            Ok(_) => Ok(None),
+            Err(_) => Err(InvalidJson),
+        },
+    }
+}
+
+/// The members of an object that tell how a call went, as raw text. Everything else is checked
+/// and skipped. The last of several equal keys counts, as in most parsers.
+#[derive(Default)]
+pub(super) struct Outline<'b> {
+    pub(super) kind: Option<&'b RawValue>,
+    pub(super) choices: Option<&'b RawValue>,
+    pub(super) usage: Option<&'b RawValue>,
+    pub(super) error: Option<&'b RawValue>,
+    pub(super) response: Option<&'b RawValue>,
+}
+
+impl<'b> Deserialize<'b> for Outline<'b> {
+    fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'b> Visitor<'b> for Members {
+            type Value = Outline<'b>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<Outline<'b>, A::Error> {
+                let mut outline = Outline::default();
+                while let Some(Key(key)) = map.next_key()? {
+                    let slot = match &*key {
+                        "type" => &mut outline.kind,
+                        "choices" => &mut outline.choices,
+                        "usage" => &mut outline.usage,
+                        "error" => &mut outline.error,
+                        "response" => &mut outline.response,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    *slot = Some(map.next_value()?);
+                }
+                Ok(outline)
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// A key, borrowed unless it is written with escapes.
+#[derive(Deserialize)]
+struct Key<'b>(#[serde(borrow)] Cow<'b, str>);
+
+/// Reads the counts of a `usage` value; `None` if it has none.
+pub(super) fn read_usage(raw: &RawValue) -> Option<Usage> {
+    #[derive(Deserialize)]
+    struct Counts {
+        prompt_tokens: Option<u64>,
+        input_tokens: Option<u64>,
+        completion_tokens: Option<u64>,
+        output_tokens: Option<u64>,
+        total_tokens: Option<u64>,
+    }
+    let counts: Option<Counts> = serde_json::from_str(raw.get()).ok()?;
+    let counts = counts?;
+    let input = counts.prompt_tokens.or(counts.input_tokens);
+    let output = counts.completion_tokens.or(counts.output_tokens);
+    // Rerank servers report a total and nothing else: all of it was read.
+    let input = match (input, output) {
+        (None, None) => counts.total_tokens?,
+        _ => input.unwrap_or(0),
+    };
+    Some(Usage {
+        input,
+        output: output.unwrap_or(0),
+    })
+}

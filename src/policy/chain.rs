@@ -87,7 +87,7 @@ impl Chain {
         (inside != 0).then_some(Itinerary {
             links: &self.links,
             untried: inside,
-            backstops: self.backstops & inside,
+            backstops: self.backstops,
             repeatable: 0,
             attempts: 0,
             max_attempts,
@@ -142,7 +142,7 @@ pub struct Itinerary<'c> {
     links: &'c [Link],
     /// Inside the border, and not tried yet.
     untried: Links,
-    /// The backstops inside the border.
+    /// The chain's backstops, on either side of the border.
     backstops: Links,
     /// Tried once, and not repeated yet.
     repeatable: Links,
@@ -233,3 +233,6 @@ impl Itinerary<'_> {
             && self.untried & self.backstops != 0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! Where a call may go. Sets of jurisdictions are only ever intersected on the way from the
-//! client's header to the chain, so that nothing a client or a file says can widen a floor.
+//! Where a call may go. The rules of one field are united; from there on sets are only
+//! intersected, so that nothing a client says can widen a floor.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -30,19 +30,28 @@ const CODES: [&str; 249] = [
 /// In [`POSITIONS`]: no such code.
 const UNASSIGNED: u8 = u8::MAX;
 
-/// Position in [`CODES`] of each pair of letters, `26 * first + second`.
+/// Position in [`CODES`] of each pair of letters.
 const POSITIONS: [u8; 26 * 26] = {
     let mut positions = [UNASSIGNED; 26 * 26];
     let mut position = 0;
+    let mut pairs = 0;
     while position < CODES.len() {
         let code = CODES[position].as_bytes();
-        let pair = (code[0] - b'a') as usize * 26 + (code[1] - b'a') as usize;
-        assert!(positions[pair] == UNASSIGNED, "listed twice");
+        let pair = pair_of(code[0], code[1]);
+        assert!(pair >= pairs, "sorted, none listed twice");
+        pairs = pair + 1;
         positions[pair] = position as u8;
         position += 1;
     }
     positions
 };
+
+/// Index into [`POSITIONS`] of two ASCII letters.
+const fn pair_of(first: u8, second: u8) -> usize {
+    let first = first.to_ascii_lowercase() - b'a';
+    let second = second.to_ascii_lowercase() - b'a';
+    first as usize * 26 + second as usize
+}
 
 /// A country or territory with an ISO 3166-1 alpha-2 code.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,8 +67,7 @@ impl Jurisdiction {
         if !first.is_ascii_alphabetic() || !second.is_ascii_alphabetic() {
             return None;
         }
-        let letter = |byte: u8| usize::from(byte.to_ascii_lowercase() - b'a');
-        match POSITIONS[letter(first) * 26 + letter(second)] {
+        match POSITIONS[pair_of(first, second)] {
             UNASSIGNED => None,
             position => Some(Jurisdiction(position)),
         }
@@ -153,10 +161,14 @@ impl JurisdictionSet {
 
     /// Its jurisdictions, in alphabetical order of their codes.
     pub fn iter(&self) -> impl Iterator<Item = Jurisdiction> + use<> {
-        let set = *self;
-        (0..CODES.len() as u8)
-            .map(Jurisdiction)
-            .filter(move |&jurisdiction| set.contains(jurisdiction))
+        let words = self.0.into_iter().zip([0, 64, 128, 192]);
+        words.flat_map(|(mut word, first)| {
+            std::iter::from_fn(move || {
+                let bit = word.trailing_zeros();
+                word &= word.wrapping_sub(1);
+                (bit < u64::BITS).then(|| Jurisdiction(first + bit as u8))
+            })
+        })
     }
 }
 
@@ -410,3 +422,6 @@ impl Residency {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,3 +97,6 @@ impl RepeatBudget {
         u32::try_from(left).unwrap_or(u32::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,7 +120,8 @@ impl Buffer {
             self.start = begin + start;
             payload
         } else {
-            self.bytes.copy_within(payload..payload + length, begin + kept);
+            self.bytes
+                .copy_within(payload..payload + length, begin + kept);
             begin + kept
         };
         self.bytes.copy_within(end - excess..end, joined + length);

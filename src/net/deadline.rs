@@ -34,10 +34,18 @@ struct Entry {
 }
 
 impl Entry {
-    const FREE: Entry = Entry { at: NEVER, ends: Ends::All, fd: -1 };
+    const FREE: Entry = Entry {
+        at: NEVER,
+        ends: Ends::All,
+        fd: -1,
+    };
 
     fn fire(&mut self) {
-        let how = if self.ends == Ends::All { libc::SHUT_RDWR } else { libc::SHUT_RD };
+        let how = if self.ends == Ends::All {
+            libc::SHUT_RDWR
+        } else {
+            libc::SHUT_RD
+        };
         shut_down(self.fd, how);
         *self = Entry::FREE;
     }

@@ -75,12 +75,30 @@ mod tests {
         let quota = Some(Fault::QuotaExhausted);
         let model = Some(Fault::UnknownModel);
         for (body, fault) in [
-            (r#"{"error":{"code":"insufficient_quota","message":"x"}}"#, quota),
-            (r#"{"error":{"type":"insufficient_quota","code":null}}"#, quota),
-            (r#"{"error":{"code":"model_not_found","message":"x"}}"#, model),
-            (r#"{"error":{"code":404,"param":"model","message":"x"}}"#, model),
-            (r#"{"object":"error","message":"The model `x` does not exist.","code":404}"#, model),
-            (r#"{"error":{"code":"not_found","message":"No such response: resp_1"}}"#, None),
+            (
+                r#"{"error":{"code":"insufficient_quota","message":"x"}}"#,
+                quota,
+            ),
+            (
+                r#"{"error":{"type":"insufficient_quota","code":null}}"#,
+                quota,
+            ),
+            (
+                r#"{"error":{"code":"model_not_found","message":"x"}}"#,
+                model,
+            ),
+            (
+                r#"{"error":{"code":404,"param":"model","message":"x"}}"#,
+                model,
+            ),
+            (
+                r#"{"object":"error","message":"The model `x` does not exist.","code":404}"#,
+                model,
+            ),
+            (
+                r#"{"error":{"code":"not_found","message":"No such response: resp_1"}}"#,
+                None,
+            ),
             (r#"{"error":{"code":"rate_limit_exceeded"}}"#, None),
             (r#"{"error":"text"}"#, None),
             ("not json", None),

@@ -5,6 +5,7 @@
 //! read where it lies and never written again but for the one value that the corridor replaces.
 
 pub mod error;
+pub mod fault;
 pub mod json;
 pub mod multipart;
 pub mod options;

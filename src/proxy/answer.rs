@@ -30,14 +30,22 @@ pub fn stamp(out: &mut Vec<u8>, record: &AccessRecord, took_ms: Option<u64>) {
     encode::field(out, "x-request-id", record.request_id.as_bytes());
     let mut digits = itoa::Buffer::new();
     if let Some(took_ms) = took_ms {
-        encode::field(out, "openai-processing-ms", digits.format(took_ms).as_bytes());
+        encode::field(
+            out,
+            "openai-processing-ms",
+            digits.format(took_ms).as_bytes(),
+        );
     }
     if let Some(jurisdiction) = record.jurisdiction {
         encode::field(out, "x-sovereign-jurisdiction", &jurisdiction);
     }
     // Until there are reservations, every call uses what is idle.
     encode::field(out, "x-sovereign-supply", b"floating");
-    encode::field(out, "x-sovereign-attempts", digits.format(record.attempts).as_bytes());
+    encode::field(
+        out,
+        "x-sovereign-attempts",
+        digits.format(record.attempts).as_bytes(),
+    );
 }
 
 /// The fields that say how the connection goes on.

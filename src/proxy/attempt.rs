@@ -38,7 +38,10 @@ pub async fn make(
 ) -> Result<Served, Verdict> {
     let timeouts = &attempt.provider.timeouts;
     let (mut conn, reused) = connection(core, attempt, timeouts, call_until).await?;
-    let patience = Patience { until: core.recently() + timeouts.first_byte, call_until };
+    let patience = Patience {
+        until: core.recently() + timeouts.first_byte,
+        call_until,
+    };
     conn.deadline.set(patience.ends(), Ends::All);
     let sent = match compose(order, attempt.provider, attempt.endpoint, edits) {
         Message::Flat(buffer) => conn.writer.send(buffer).await.0,
@@ -49,13 +52,22 @@ pub async fn make(
         (Ok(inbound), _) => inbound,
         (Err(verdict), _) => return Err(late(core, call_until, verdict)),
     };
-    judge(core, inbound, patience, timeouts).await.map_err(|verdict| late(core, call_until, verdict))
+    judge(core, attempt, inbound, patience)
+        .await
+        .map_err(|verdict| late(core, call_until, verdict))
 }
 
 /// A wait that ended with the whole call's time says nothing about the provider.
 fn late(core: &Core, call_until: Moment, verdict: Verdict) -> Verdict {
-    let waited = matches!(verdict, Verdict::TimedOut | Verdict::Stalled | Verdict::Connect);
-    if waited && core.now() >= call_until { Verdict::Deadline } else { verdict }
+    let waited = matches!(
+        verdict,
+        Verdict::TimedOut | Verdict::Stalled | Verdict::Connect
+    );
+    if waited && core.now() >= call_until {
+        Verdict::Deadline
+    } else {
+        verdict
+    }
 }
 
 async fn connection(
@@ -93,10 +105,11 @@ async fn connection(
 /// Reads up to the commit point, and judges what is there.
 async fn judge(
     core: &Core,
+    attempt: &Attempt<'_>,
     mut inbound: Inbound,
     patience: Patience,
-    timeouts: &Timeouts,
 ) -> Result<Served, Verdict> {
+    let timeouts = &attempt.provider.timeouts;
     if (200..300).contains(&inbound.status) && inbound.kind == Kind::Events {
         return first_of_stream(core, inbound, patience, timeouts).await;
     }
@@ -110,30 +123,34 @@ async fn judge(
             if inbound.done && inbound.kind == Kind::Json {
                 usage = inspect_json(inbound.buffer.readable()).map_err(|_| Verdict::Invalid)?;
             }
-            Ok(Served { inbound, verdict: Verdict::Succeeded, usage })
+            Ok(Served {
+                inbound,
+                verdict: Verdict::Succeeded,
+                usage,
+            })
         }
         _ => match refusal(&inbound) {
-            Verdict::ClientError => {
-                Ok(Served { inbound, verdict: Verdict::ClientError, usage: None })
-            }
+            Verdict::ClientError => Ok(Served {
+                inbound,
+                verdict: Verdict::ClientError,
+                usage: None,
+            }),
             verdict => {
-                recycle(core, inbound, timeouts);
+                // A failure that came as a whole response leaves a usable connection.
+                core.keep(attempt.endpoint.id, inbound);
                 Err(verdict)
             }
         },
     }
 }
 
-/// A failure that came as a whole response leaves a usable connection behind. Which endpoint's it
-/// is only the attempt knows, so the pool is not tried here: it is closed with the response.
-fn recycle(_core: &Core, inbound: Inbound, _timeouts: &Timeouts) {
-    drop(inbound);
-}
-
 fn next_patience(core: &Core, inbound: &Inbound, first: Patience, timeouts: &Timeouts) -> Patience {
     match inbound.received {
         0 => first,
-        _ => Patience { until: core.recently() + timeouts.stream_idle, ..first },
+        _ => Patience {
+            until: core.recently() + timeouts.stream_idle,
+            ..first
+        },
     }
 }
 
@@ -150,7 +167,9 @@ fn refusal(inbound: &Inbound) -> Verdict {
         },
         429 => match fault() {
             Some(Fault::QuotaExhausted) => Verdict::QuotaExhausted,
-            _ => Verdict::RateLimited { pause: inbound.retry_after },
+            _ => Verdict::RateLimited {
+                pause: inbound.retry_after,
+            },
         },
         408 | 498 | 500.. => Verdict::ServerError,
         _ if fault() == Some(Fault::QuotaExhausted) => Verdict::QuotaExhausted,
@@ -177,5 +196,9 @@ async fn first_of_stream(
             }
         }
     }
-    Ok(Served { inbound, verdict: Verdict::Succeeded, usage: None })
+    Ok(Served {
+        inbound,
+        verdict: Verdict::Succeeded,
+        usage: None,
+    })
 }

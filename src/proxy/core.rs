@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::inbound::Inbound;
 use super::targets::Targets;
-use crate::base::{Clock, Moment, Prng};
+use crate::base::{Clock, EndpointId, Moment, Prng};
 use crate::net::{Deadlines, Pool};
 use crate::tables::{Board, Fact, Routes, View};
 use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
@@ -124,6 +125,13 @@ impl Core {
         self.with_view(View::draining)
     }
 
+    /// Keeps the connection of a finished response for the endpoint's next call, if it can be.
+    pub fn keep(&self, endpoint: EndpointId, inbound: Inbound) {
+        if let Some(conn) = inbound.into_reusable() {
+            self.pool.borrow_mut().put(endpoint, conn, self.recently());
+        }
+    }
+
     /// Tells the office. If its queue is full the fact is lost, and counted: a call never waits.
     pub fn report(&self, fact: Fact) {
         if self.facts.try_send(fact).is_err() {
@@ -140,7 +148,9 @@ impl Core {
 
     /// Notes a call's times.
     pub fn record_times(&self, record: &AccessRecord) {
-        let Some(capability) = record.capability else { return };
+        let Some(capability) = record.capability else {
+            return;
+        };
         let mut histograms = self.histograms.borrow_mut();
         if let Some(ttft) = record.ttft_us {
             histograms.record_ttft(capability, Duration::from_micros(ttft));

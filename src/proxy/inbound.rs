@@ -6,13 +6,16 @@ use super::core::HEADROOM;
 use super::payload::{Payload, Progress};
 use super::verdict::Verdict;
 use crate::base::Moment;
+use crate::http::chunked::ChunkedDecoder;
 use crate::http::{HeadLimits, HeadSlots, ResponseFraming, ResponseHead, hop, parse_response};
 use crate::net::buffer::{HUGE, LARGE, SMALL};
 use crate::net::{Buffer, Conn, Ends};
-use crate::http::chunked::ChunkedDecoder;
 
 /// Bounds on a provider's head.
-const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 256 };
+const LIMITS: HeadLimits = HeadLimits {
+    bytes: 64 * 1024,
+    fields: 256,
+};
 
 /// Interim responses (1xx) that are read over before the final one.
 const INTERIM_MAX: usize = 8;
@@ -89,7 +92,11 @@ impl Inbound {
             match result {
                 Ok(n) if n > 0 => {}
                 _ if conn.deadline.fired() => return Err(Verdict::TimedOut),
-                _ => return Err(Verdict::Reset { stale: reused && buffer.is_empty() }),
+                _ => {
+                    return Err(Verdict::Reset {
+                        stale: reused && buffer.is_empty(),
+                    });
+                }
             }
             while let Some(head) = Head::read(&buffer)? {
                 buffer.consume(head.bytes);
@@ -134,7 +141,10 @@ impl Inbound {
 
     /// Turns what was received behind the first `from` bytes into payload.
     fn take_in(&mut self, from: usize) -> Result<(), Verdict> {
-        let progress = self.payload.absorb(&mut self.buffer, from).map_err(|_| Verdict::Invalid)?;
+        let progress = self
+            .payload
+            .absorb(&mut self.buffer, from)
+            .map_err(|_| Verdict::Invalid)?;
         match progress {
             Progress::More => {}
             Progress::Done => self.done = true,
@@ -178,7 +188,11 @@ impl Inbound {
 
     /// An empty buffer for the next read, of a size that fits what has come so far.
     pub fn next_buffer(&self, used: Buffer) -> Buffer {
-        let wanted = if self.received > LONG_BODY_BYTES { HUGE } else { LARGE };
+        let wanted = if self.received > LONG_BODY_BYTES {
+            HUGE
+        } else {
+            LARGE
+        };
         let mut next = used;
         if next.vec().capacity() < wanted {
             next = Buffer::with_capacity(wanted);
@@ -216,7 +230,9 @@ impl Head {
     fn read(buffer: &Buffer) -> Result<Option<Head>, Verdict> {
         let mut slots = HeadSlots::new();
         let parsed = parse_response(buffer.readable(), &LIMITS, &mut slots, false);
-        let Some(head) = parsed.map_err(|_| Verdict::Invalid)? else { return Ok(None) };
+        let Some(head) = parsed.map_err(|_| Verdict::Invalid)? else {
+            return Ok(None);
+        };
         let mut fields = Vec::with_capacity(128);
         hop::forward_response_fields(&head.fields, &mut fields);
         Ok(Some(Head {
@@ -232,8 +248,16 @@ impl Head {
 }
 
 fn kind(head: &ResponseHead<'_, '_>) -> Kind {
-    let value = head.fields.get_all("content-type").next().unwrap_or_default();
-    let media = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    let value = head
+        .fields
+        .get_all("content-type")
+        .next()
+        .unwrap_or_default();
+    let media = value
+        .split(|&byte| byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
     if media.eq_ignore_ascii_case(b"text/event-stream") {
         Kind::Events
     } else if media.eq_ignore_ascii_case(b"application/json")
@@ -247,6 +271,10 @@ fn kind(head: &ResponseHead<'_, '_>) -> Kind {
 
 fn retry_after(head: &ResponseHead<'_, '_>) -> Option<Duration> {
     let value = head.fields.get_all("retry-after").next()?;
-    let seconds = std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok()?;
+    let seconds = std::str::from_utf8(value)
+        .ok()?
+        .trim()
+        .parse::<u64>()
+        .ok()?;
     Some(Duration::from_secs(seconds))
 }

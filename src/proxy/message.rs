@@ -120,7 +120,13 @@ pub fn compose(
     }
 }
 
-fn head(out: &mut Vec<u8>, order: &Order<'_>, provider: &Provider, endpoint: &Endpoint, length: usize) {
+fn head(
+    out: &mut Vec<u8>,
+    order: &Order<'_>,
+    provider: &Provider,
+    endpoint: &Endpoint,
+    length: usize,
+) {
     encode::request_line(out, "POST", &[&endpoint.prefix, order.operation.path()]);
     encode::field(out, "host", endpoint.authority.as_bytes());
     if let Some(line) = &provider.api_key {

@@ -93,7 +93,10 @@ mod tests {
             bytes.extend(b"5\r\nworld\r\n0\r\nTrailer: x\r\n\r\nHTTP");
             let done = payload.absorb(&mut bytes, from);
             assert_eq!(done, Ok(Progress::DoneEarly { excess: 4 }));
-            assert_eq!(bytes.readable(), format!("{kept}hello worldHTTP").as_bytes());
+            assert_eq!(
+                bytes.readable(),
+                format!("{kept}hello worldHTTP").as_bytes()
+            );
         }
     }
 

@@ -55,10 +55,18 @@ impl Rejection {
         let out = buffer.vec();
         encode::status_line(out, self.code.status());
         encode::field(out, "content-type", b"application/json");
-        let retry: &[u8] = if self.code.should_retry() { b"true" } else { b"false" };
+        let retry: &[u8] = if self.code.should_retry() {
+            b"true"
+        } else {
+            b"false"
+        };
         encode::field(out, "x-should-retry", retry);
         if let Some(seconds) = self.retry_after {
-            encode::field(out, "retry-after", itoa::Buffer::new().format(seconds).as_bytes());
+            encode::field(
+                out,
+                "retry-after",
+                itoa::Buffer::new().format(seconds).as_bytes(),
+            );
         }
         if let Some(allow) = self.allow {
             encode::field(out, "allow", allow.as_bytes());
@@ -78,6 +86,9 @@ impl Rejection {
 impl From<ProbeError> for Rejection {
     fn from(error: ProbeError) -> Rejection {
         let param = error.param().map(Cow::Borrowed);
-        Rejection { param, ..Rejection::new(error.code(), error.to_string()) }
+        Rejection {
+            param,
+            ..Rejection::new(error.code(), error.to_string())
+        }
     }
 }

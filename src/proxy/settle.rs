@@ -55,7 +55,14 @@ impl<'c> Settlement<'c> {
             stream: false,
             outcome: Outcome::ClientGone,
         };
-        Settlement { core, record, started, previous: None, settled: false, access_log }
+        Settlement {
+            core,
+            record,
+            started,
+            previous: None,
+            settled: false,
+            access_log,
+        }
     }
 
     /// What is known so far.
@@ -89,7 +96,13 @@ impl<'c> Settlement<'c> {
     }
 
     /// Notes who serves the call, with which status, at the commit point.
-    pub fn committed(&mut self, candidate: &Candidate, provider: &Provider, status: u16, now: Moment) {
+    pub fn committed(
+        &mut self,
+        candidate: &Candidate,
+        provider: &Provider,
+        status: u16,
+        now: Moment,
+    ) {
         self.record.provider = Some(provider.id);
         let code = candidate.jurisdiction().code().as_bytes();
         self.record.jurisdiction = code.first_chunk::<2>().copied();
@@ -121,7 +134,9 @@ impl<'c> Settlement<'c> {
         self.record.outcome = outcome;
         self.record.total_us = now.micros_since(self.started);
         self.core.calls.set(self.core.calls.get() - 1);
-        self.core.metrics.call_finished(self.record.capability, self.record.status);
+        self.core
+            .metrics
+            .call_finished(self.record.capability, self.record.status);
         self.core.record_times(&self.record);
         if self.access_log {
             self.core.log(self.record);
@@ -168,18 +183,28 @@ impl<'c> Attempt<'c> {
     ) -> Option<Attempt<'c>> {
         let endpoint = provider.endpoints.get(permit.endpoint)?;
         settlement.record.attempts = settlement.record.attempts.saturating_add(1);
-        core.metrics.attempt_started(provider.id, candidate.is_repeat());
+        core.metrics
+            .attempt_started(provider.id, candidate.is_repeat());
         if let Some(previous) = settlement.previous.replace(provider.id)
             && previous != provider.id
         {
             core.metrics.failover(previous);
         }
-        Some(Attempt { core, provider, endpoint, fresh: permit.fresh, permit })
+        Some(Attempt {
+            core,
+            provider,
+            endpoint,
+            fresh: permit.fresh,
+            permit,
+        })
     }
 
     /// What it was about.
     pub fn tried(&self) -> Tried<'c> {
-        Tried { provider: self.provider, endpoint: self.endpoint.id }
+        Tried {
+            provider: self.provider,
+            endpoint: self.endpoint.id,
+        }
     }
 
     /// Ends it.
@@ -188,11 +213,14 @@ impl<'c> Attempt<'c> {
     }
 
     fn conclude(&self, verdict: Verdict) {
-        self.core.metrics.attempt(self.provider.id, self.endpoint.id, verdict.result());
+        self.core
+            .metrics
+            .attempt(self.provider.id, self.endpoint.id, verdict.result());
         if verdict.is_our_fault() {
             self.core.metrics.credential_alarm(self.provider.id);
         }
-        self.core.conclude(self.tried(), &self.permit, verdict, self.core.recently());
+        self.core
+            .conclude(self.tried(), &self.permit, verdict, self.core.recently());
     }
 }
 

@@ -88,14 +88,23 @@ impl Targets {
         for provider in &routes.providers {
             let config = &provider.breaker;
             let ours = self.providers.get_mut(provider.id.index());
-            let theirs = provider.endpoints.iter().map(|endpoint| endpoint.id.index());
+            let theirs = provider
+                .endpoints
+                .iter()
+                .map(|endpoint| endpoint.id.index());
             let opinions = ours.into_iter();
             for opinion in opinions {
-                opinion.get_or_insert_with(|| Opinion::new(config)).detector.reconfigure(config);
+                opinion
+                    .get_or_insert_with(|| Opinion::new(config))
+                    .detector
+                    .reconfigure(config);
             }
             for index in theirs {
                 if let Some(opinion) = self.endpoints.get_mut(index) {
-                    opinion.get_or_insert_with(|| Opinion::new(config)).detector.reconfigure(config);
+                    opinion
+                        .get_or_insert_with(|| Opinion::new(config))
+                        .detector
+                        .reconfigure(config);
                 }
             }
         }
@@ -142,13 +151,20 @@ impl Targets {
         self.turn = self.turn.wrapping_add(1);
         for step in 0..count {
             let position = self.turn.wrapping_add(step) % count;
-            let Some(endpoint) = provider.endpoints.get(position) else { continue };
+            let Some(endpoint) = provider.endpoints.get(position) else {
+                continue;
+            };
             if Some(endpoint.id) == not || endpoint.addresses.is_empty() {
                 continue;
             }
             if let Some(pass) = self.ask(view, Target::Endpoint(endpoint.id), now) {
                 let endpoint_probe = matches!(pass, Pass::AsProbe);
-                return Some(Permit { endpoint: position, fresh: false, provider_probe, endpoint_probe });
+                return Some(Permit {
+                    endpoint: position,
+                    fresh: false,
+                    provider_probe,
+                    endpoint_probe,
+                });
             }
         }
         if provider_probe {
@@ -164,7 +180,9 @@ impl Targets {
                 Target::Provider(id) => view.states().provider(id),
                 Target::Endpoint(id) => view.states().endpoint(id),
             };
-            let own = self.opinion(target).map_or(Moment(0), |opinion| opinion.gated_until);
+            let own = self
+                .opinion(target)
+                .map_or(Moment(0), |opinion| opinion.gated_until);
             let open = match state.breaker {
                 BreakerView::Open { until } => until,
                 BreakerView::Closed => now,
@@ -172,7 +190,11 @@ impl Targets {
             open.max(own).max(state.gated_until)
         };
         let whole = from(Target::Provider(provider.id));
-        let first = provider.endpoints.iter().map(|endpoint| from(Target::Endpoint(endpoint.id))).min();
+        let first = provider
+            .endpoints
+            .iter()
+            .map(|endpoint| from(Target::Endpoint(endpoint.id)))
+            .min();
         whole.max(first.unwrap_or(now))
     }
 }
@@ -195,7 +217,11 @@ impl Core {
             (Target::Endpoint(endpoint), permit.endpoint_probe),
         ];
         if verdict.is_failure() {
-            self.report(Fact::Failed { provider: provider.id, endpoint, at: now });
+            self.report(Fact::Failed {
+                provider: provider.id,
+                endpoint,
+                at: now,
+            });
         }
         for (target, probe) in targets {
             self.judge(target, verdict, now);
@@ -205,12 +231,18 @@ impl Core {
                     _ if verdict.is_failure() => ProbeOutcome::Failed,
                     _ => ProbeOutcome::Neutral,
                 };
-                self.report(Fact::Probe { target, outcome, at: now });
+                self.report(Fact::Probe {
+                    target,
+                    outcome,
+                    at: now,
+                });
             }
         }
         let gate = match verdict {
             Verdict::RateLimited { pause } => {
-                let pause = pause.unwrap_or(provider.breaker.rate_limit_gate).min(PAUSE_MAX);
+                let pause = pause
+                    .unwrap_or(provider.breaker.rate_limit_gate)
+                    .min(PAUSE_MAX);
                 Some((Target::Endpoint(endpoint), pause))
             }
             Verdict::QuotaExhausted => {
@@ -225,7 +257,9 @@ impl Core {
 
     fn judge(&self, target: Target, verdict: Verdict, now: Moment) {
         let mut targets = self.targets.borrow_mut();
-        let Some(opinion) = targets.opinion(target) else { return };
+        let Some(opinion) = targets.opinion(target) else {
+            return;
+        };
         if verdict == Verdict::Succeeded {
             opinion.detector.succeeded(1, now);
         } else if verdict.is_failure() && opinion.detector.failed(now) && !opinion.tripped {
@@ -249,10 +283,15 @@ impl Core {
         let permit = self.with_view(|view| {
             let mut targets = self.targets.borrow_mut();
             if matches!(verdict, Verdict::Reset { stale: true }) {
-                let same = provider.endpoints.iter().position(|known| known.id == endpoint)?;
+                let same = provider
+                    .endpoints
+                    .iter()
+                    .position(|known| known.id == endpoint)?;
                 return targets.take_again(view, provider, same, now);
             }
-            verdict.may_repeat().then(|| targets.take(view, provider, Some(endpoint), now))?
+            verdict
+                .may_repeat()
+                .then(|| targets.take(view, provider, Some(endpoint), now))?
         })?;
         if self.with_view(|view| view.board().take_repeat(provider.id)) {
             return Some(permit);
@@ -263,7 +302,9 @@ impl Core {
 
     /// Gives up a permit that was never used.
     pub fn give_back(&self, tried: Option<Tried<'_>>, permit: Permit) {
-        let Some(Tried { provider, endpoint }) = tried else { return };
+        let Some(Tried { provider, endpoint }) = tried else {
+            return;
+        };
         self.with_view(|view| {
             if permit.provider_probe {
                 view.board().free_probe(Target::Provider(provider.id));

@@ -100,9 +100,17 @@ pub struct Capability {
     /// Who serves it, in order, the backstops last. A link's `provider` indexes
     /// [`Routes::providers`].
     pub chain: Chain,
-    /// For each link of the chain, the provider's model name as a JSON string with its quotes:
-    /// what replaces the client's `model` value.
-    pub models: Vec<Box<[u8]>>,
+    /// For each link of the chain, the provider's name for the model.
+    pub models: Vec<Model>,
+}
+
+/// What replaces the client's `model` value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// In a form: as it is.
+    pub plain: Box<[u8]>,
+    /// In JSON: as a string with its quotes.
+    pub json: Box<[u8]>,
 }
 
 /// A provider.

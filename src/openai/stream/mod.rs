@@ -91,6 +91,7 @@ pub struct StreamScanner {
     begun: bool,
     ended: bool,
     failed: bool,
+    events: u64,
     spill: Option<Box<Spill>>,
 }
 
@@ -107,6 +108,7 @@ impl StreamScanner {
             begun: false,
             ended: false,
             failed: false,
+            events: 0,
             spill: None,
         }
     }
@@ -132,6 +134,7 @@ impl StreamScanner {
         while let Some(event) = Event::next(window, at) {
             self.begun = true;
             at = event.end;
+            self.events += u64::from(event.has_data());
             if event.has_data() && self.is_stray_usage(&event, window) {
                 self.strip_usage = false;
                 sweep.remove = Some(sweep.complete..at);
@@ -166,6 +169,16 @@ impl StreamScanner {
             }
             _ => true,
         }
+    }
+
+    /// Whether the end was said in the stream itself: nothing that comes behind it matters.
+    pub fn said_end(&self) -> bool {
+        self.ended
+    }
+
+    /// The number that an event of ours would have in a Responses stream: they count from zero.
+    pub fn next_sequence(&self) -> u64 {
+        self.events
     }
 
     /// Whether the provider reported a failure of its own inside the stream. The client has seen

@@ -1,0 +1,378 @@
+//! One call: where it may go, which candidates are tried, and how it ends. Whatever happens, it
+//! is one unit: one settlement, and at most one response.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::answer::Manner;
+use super::attempt::{self, Served};
+use super::client::Client;
+use super::core::Core;
+use super::intake::Intake;
+use super::message::{Body, Edit, Order};
+use super::reject::Rejection;
+use super::relay::Passage;
+use super::settle::{Attempt, Settlement};
+use super::verdict::Verdict;
+use crate::base::Moment;
+use crate::openai::{BodyKind, ErrorCode, probe, probe_form, with_include_usage};
+use crate::policy::chain::{Candidate, Itinerary};
+use crate::policy::residency::Residency;
+use crate::tables::Routes;
+use crate::tables::routes::{Capability, Model};
+use crate::telemetry::Outcome;
+
+/// How a call left the client's connection.
+pub enum End {
+    /// A whole response was sent.
+    Complete,
+    /// The response was cut short: the connection must close.
+    Cut,
+    /// The client is gone.
+    Gone,
+    /// Nothing was sent: this is to be.
+    Rejected(Rejection),
+}
+
+/// What the body of a request says.
+struct Ask<'b> {
+    capability: &'b Capability,
+    /// Where the `model` value lies.
+    model: Range<usize>,
+    form: bool,
+    stream: bool,
+    /// The new `stream_options`, if they must change: where, and whether the key is missing too.
+    options: Option<(Range<usize>, Cow<'b, [u8]>, bool)>,
+    strip_usage: bool,
+}
+
+/// A call whose border is drawn.
+struct Routed<'r> {
+    core: &'r Core,
+    routes: &'r Routes,
+    ask: &'r Ask<'r>,
+    order: Order<'r>,
+    residency: Residency,
+    manner: Manner,
+    until: Moment,
+}
+
+/// Makes the call.
+pub async fn run(
+    core: &Core,
+    routes: &Routes,
+    client: &mut Client,
+    (intake, body): (Intake, Body),
+    manner: Manner,
+    settlement: &mut Settlement<'_>,
+) -> End {
+    let ask = match read_body(routes, &intake, body.bytes()) {
+        Ok(ask) => ask,
+        Err(rejection) => return End::Rejected(rejection),
+    };
+    let capability = ask.capability;
+    let record = settlement.record_mut();
+    record.capability = Some(capability.id);
+    record.stream = ask.stream;
+    record.bytes_in = body.bytes().len() as u64;
+    let request_id = record.request_id;
+    let residency =
+        Residency::effective(intake.residency, intake.key.residency, capability.residency);
+    settlement.within(&residency);
+    let Some(itinerary) = capability.chain.within(&residency, routes.max_attempts) else {
+        return End::Rejected(mismatch(capability));
+    };
+    let order = Order {
+        operation: intake.operation,
+        residency: &residency,
+        request_id: request_id.as_bytes(),
+        forwarded: &intake.forwarded,
+        body: &body,
+    };
+    let until = settlement.started() + routes.timeouts.call;
+    let routed = Routed {
+        core,
+        routes,
+        ask: &ask,
+        order,
+        residency,
+        manner,
+        until,
+    };
+    routed.travel(client, itinerary, settlement).await
+}
+
+/// Reads what routing needs, and nothing else.
+fn read_body<'b>(
+    routes: &'b Routes,
+    intake: &Intake,
+    body: &'b [u8],
+) -> Result<Ask<'b>, Rejection> {
+    if intake.operation.body() == BodyKind::Multipart {
+        let form = probe_form(&intake.content_type, body)?;
+        let capability = capability(routes, intake, &form.model_name)?;
+        let (model, options) = (form.model, None);
+        return Ok(Ask {
+            capability,
+            model,
+            form: true,
+            stream: false,
+            options,
+            strip_usage: false,
+        });
+    }
+    let probed = probe(body)?;
+    let capability = capability(routes, intake, &probed.model_name)?;
+    let mut options = None;
+    let mut strip_usage = false;
+    if probed.stream && intake.operation.streams_usage() {
+        let value = probed.stream_options.clone();
+        let (new, asked) = with_include_usage(value.clone().map(|range| &body[range]))?;
+        if !asked {
+            let open = probed.object_open..probed.object_open;
+            let missing = value.is_none();
+            options = Some((value.unwrap_or(open), new, missing));
+            strip_usage = true;
+        }
+    }
+    let (model, stream) = (probed.model, probed.stream);
+    Ok(Ask {
+        capability,
+        model,
+        form: false,
+        stream,
+        options,
+        strip_usage,
+    })
+}
+
+fn capability<'r>(
+    routes: &'r Routes,
+    intake: &Intake,
+    name: &str,
+) -> Result<&'r Capability, Rejection> {
+    let found = routes
+        .by_name
+        .get(name)
+        .and_then(|&position| Some((position, routes.capabilities.get(usize::from(position))?)));
+    let Some((position, capability)) = found else {
+        let message = format!("no such model: {}", shortened(name));
+        return Err(Rejection::new(ErrorCode::ModelNotFound, message).about("model"));
+    };
+    if !intake.key.capabilities.contains(position) {
+        let message = format!("this key may not use the model {name}");
+        return Err(Rejection::new(ErrorCode::CapabilityNotAllowed, message).about("model"));
+    }
+    Ok(capability)
+}
+
+/// A client's text, short enough for a message.
+fn shortened(name: &str) -> Cow<'_, str> {
+    const CHARS_MAX: usize = 100;
+    match name.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None => Cow::Borrowed(name),
+    }
+}
+
+fn mismatch(capability: &Capability) -> Rejection {
+    let message = format!(
+        "no provider of {} lies in the jurisdictions that this call may be served in",
+        capability.name
+    );
+    Rejection::new(ErrorCode::DataResidencyMismatch, message).about("X-Sovereign-Residency")
+}
+
+/// What one attempt came to.
+enum Tried {
+    Ended(End),
+    Failed(Verdict),
+}
+
+impl Routed<'_> {
+    /// Goes along the chain until a response is in hand.
+    async fn travel(
+        &self,
+        client: &mut Client,
+        mut itinerary: Itinerary<'_>,
+        settlement: &mut Settlement<'_>,
+    ) -> End {
+        let core = self.core;
+        loop {
+            let now = core.now();
+            if now >= self.until {
+                return End::Rejected(deadline_exceeded());
+            }
+            let next = itinerary.next(|candidate| {
+                let provider = self
+                    .routes
+                    .providers
+                    .get(usize::from(candidate.provider()))?;
+                core.with_view(|view| core.targets.borrow_mut().take(view, provider, None, now))
+            });
+            let Some((mut candidate, mut permit)) = next else {
+                return End::Rejected(self.nobody(itinerary.attempts(), now));
+            };
+            loop {
+                let Some(provider) = self.routes.providers.get(usize::from(candidate.provider()))
+                else {
+                    break;
+                };
+                let Some(attempt) = Attempt::open(core, provider, &candidate, permit, settlement)
+                else {
+                    break;
+                };
+                let tried = attempt.tried();
+                let verdict = match self.attempt(client, &candidate, attempt, settlement).await {
+                    Tried::Ended(end) => return end,
+                    Tried::Failed(Verdict::Deadline) => return End::Rejected(deadline_exceeded()),
+                    Tried::Failed(verdict) => verdict,
+                };
+                let Some(again) = core.permit_repeat(tried, verdict, core.recently()) else {
+                    break;
+                };
+                permit = again;
+                match itinerary.repeat(candidate) {
+                    Ok(repeat) => candidate = repeat,
+                    Err(_) => {
+                        core.give_back(tried, permit);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One attempt, to its end.
+    async fn attempt(
+        &self,
+        client: &mut Client,
+        candidate: &Candidate,
+        attempt: Attempt<'_>,
+        settlement: &mut Settlement<'_>,
+    ) -> Tried {
+        let Some(model) = self.ask.capability.models.get(candidate.link()) else {
+            attempt.end(Verdict::UnknownModel);
+            return Tried::Failed(Verdict::UnknownModel);
+        };
+        let edits = self.edits(model);
+        let making = attempt::make(
+            self.core,
+            &attempt,
+            &self.order,
+            edits.as_slice(),
+            self.until,
+        );
+        let served: Served = match client.unless_gone(making).await {
+            Some(Ok(served)) => served,
+            Some(Err(verdict)) => {
+                attempt.end(verdict);
+                return Tried::Failed(verdict);
+            }
+            None => {
+                attempt.end(Verdict::Cancelled);
+                return Tried::Ended(End::Gone);
+            }
+        };
+        let provider = attempt.provider;
+        settlement.committed(candidate, provider, served.inbound.status, self.core.now());
+        let passage = Passage {
+            core: self.core,
+            attempt: &attempt,
+            operation: self.order.operation,
+            strip_usage: self.ask.strip_usage,
+            manner: self.manner,
+            call_until: self.until,
+            provider: self.routes.expose_providers.then_some(&*provider.name),
+        };
+        let ending = passage.relay(client, served, settlement).await;
+        settlement.used(provider, ending.usage);
+        attempt.end(ending.verdict);
+        Tried::Ended(match ending.outcome {
+            Outcome::Completed => End::Complete,
+            Outcome::ClientGone => End::Gone,
+            Outcome::Cut | Outcome::Failed => End::Cut,
+        })
+    }
+
+    /// What changes in the body for a provider, in the order of the body.
+    fn edits<'e>(&'e self, model: &'e Model) -> Edits<'e> {
+        let name: &[u8] = if self.ask.form {
+            &model.plain
+        } else {
+            &model.json
+        };
+        let model = Edit {
+            at: self.ask.model.clone(),
+            by: [name, b"", b""],
+        };
+        let Some((at, value, key_missing)) = &self.ask.options else {
+            return Edits {
+                list: [model.clone(), model],
+                used: 1,
+            };
+        };
+        let by: [&[u8]; 3] = match key_missing {
+            true => [b"\"stream_options\":", value, b","],
+            false => [value, b"", b""],
+        };
+        let options = Edit { at: at.clone(), by };
+        let list = if options.at.start < model.at.start {
+            [options, model]
+        } else {
+            [model, options]
+        };
+        Edits { list, used: 2 }
+    }
+
+    /// Why nobody took the call.
+    fn nobody(&self, attempts: u32, now: Moment) -> Rejection {
+        if attempts > 0 {
+            let message = "every provider that was tried failed";
+            return Rejection::new(ErrorCode::AllAttemptsFailed, message);
+        }
+        let core = self.core;
+        let chain = &self.ask.capability.chain;
+        let inside = chain
+            .links()
+            .iter()
+            .filter(|link| self.residency.allows(link.jurisdiction));
+        let soonest = inside
+            .filter_map(|link| self.routes.providers.get(usize::from(link.provider)))
+            .map(|provider| {
+                core.with_view(|view| core.targets.borrow_mut().usable_from(view, provider, now))
+            })
+            .min();
+        let wait = soonest.map_or(1, |at| at.since(now).as_secs() + 1);
+        let (code, message) = match self.residency.is_restricted() {
+            true => (
+                ErrorCode::ResidencyUnavailable,
+                "providers exist in the jurisdictions that this call may be served in, but none can take it now",
+            ),
+            false => (
+                ErrorCode::NoProviderAvailable,
+                "no provider can take the call now",
+            ),
+        };
+        Rejection::new(code, message).retry_after(wait)
+    }
+}
+
+fn deadline_exceeded() -> Rejection {
+    Rejection::new(
+        ErrorCode::DeadlineExceeded,
+        "the call's total deadline passed",
+    )
+}
+
+/// One or two edits, without an allocation.
+struct Edits<'e> {
+    list: [Edit<'e>; 2],
+    used: usize,
+}
+
+impl<'e> Edits<'e> {
+    fn as_slice(&self) -> &[Edit<'e>] {
+        &self.list[..self.used]
+    }
+}

@@ -1,0 +1,256 @@
+//! From the head of a request to what is asked for, by whom, and within which borders. Whatever
+//! is wrong is found here, before a byte of the body is read.
+
+use sha2::{Digest, Sha256};
+
+use super::core::Core;
+use super::reject::Rejection;
+use crate::http::{Fields, RequestFraming, RequestHead, Version, hop};
+use crate::openai::{BodyKind, ErrorCode, NoRoute, Operation, Route, route};
+use crate::policy::residency::{self, JurisdictionSet};
+use crate::tables::Routes;
+use crate::tables::routes::Key;
+use crate::telemetry::InlineText;
+
+/// Longest `x-request-id` of a client's that is taken over (SRP section 9).
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// A request's head, read.
+pub struct Received {
+    /// Bytes of the head.
+    pub bytes: usize,
+    /// How its body ends.
+    pub framing: RequestFraming,
+    /// Its version.
+    pub version: Version,
+    /// Whether another request may follow on the connection.
+    pub persistent: bool,
+    /// Whether the client waits for `100 Continue`.
+    pub expect_continue: bool,
+    /// Whether it was HEAD.
+    pub head_only: bool,
+    /// The client's id for it, or ours.
+    pub request_id: InlineText<128>,
+    /// What is asked for, or why not.
+    pub wish: Result<Wish, Rejection>,
+}
+
+/// What a request asks for.
+pub enum Wish {
+    /// A call to be routed.
+    Call(Intake),
+    /// The list of capabilities.
+    ModelList(Key),
+    /// One of them.
+    Model(Key, String),
+}
+
+/// A call as its head has it.
+pub struct Intake {
+    /// What is asked for.
+    pub operation: Operation,
+    /// Whose call it is.
+    pub key: Key,
+    /// What `X-Sovereign-Residency` says, if it was sent.
+    pub residency: Option<JurisdictionSet>,
+    /// The field lines that go on to a provider.
+    pub forwarded: Vec<u8>,
+    /// `content-type`, for the form's boundary.
+    pub content_type: Vec<u8>,
+}
+
+impl Received {
+    /// Takes in a head.
+    pub fn new(core: &Core, routes: &Routes, head: &RequestHead<'_, '_>) -> Received {
+        Received {
+            bytes: head.length,
+            framing: head.framing,
+            version: head.version,
+            persistent: head.persistent,
+            expect_continue: head.expect_continue,
+            head_only: head.method == "HEAD",
+            request_id: request_id(core, &head.fields),
+            wish: wish(routes, head),
+        }
+    }
+}
+
+fn wish(routes: &Routes, head: &RequestHead<'_, '_>) -> Result<Wish, Rejection> {
+    let route = route(head.method, head.path).map_err(|no| no_route(head, no))?;
+    let key = authorise(routes, &head.fields)?;
+    let operation = match route {
+        Route::ModelList => return Ok(Wish::ModelList(key)),
+        Route::Model(id) => return Ok(Wish::Model(key, id.to_owned())),
+        Route::Call(operation) => operation,
+    };
+    let fields = &head.fields;
+    let residency = residency::parse_field(
+        fields.get_all(residency::FIELD_NAME),
+        fields.nominated(residency::FIELD_NAME),
+        &routes.groups,
+    )
+    .map_err(|error| {
+        Rejection::new(ErrorCode::InvalidResidency, error.to_string())
+            .about("X-Sovereign-Residency")
+    })?;
+    supply(fields)?;
+    let content_type = media_type(fields, operation)?;
+    measure(routes, head.framing)?;
+    let mut forwarded = Vec::with_capacity(512);
+    hop::forward_request_fields(fields, &mut forwarded);
+    Ok(Wish::Call(Intake {
+        operation,
+        key,
+        residency,
+        forwarded,
+        content_type,
+    }))
+}
+
+fn no_route(head: &RequestHead<'_, '_>, no: NoRoute) -> Rejection {
+    match no {
+        NoRoute::UnknownUrl => {
+            let message = format!("no such path: {} {}", head.method, head.path);
+            Rejection::new(ErrorCode::UnknownUrl, message)
+        }
+        NoRoute::MethodNotAllowed { allow } => {
+            let message = format!("{} is not allowed here: expected {allow}", head.method);
+            let rejection = Rejection::new(ErrorCode::MethodNotAllowed, message);
+            Rejection {
+                allow: Some(allow),
+                ..rejection
+            }
+        }
+    }
+}
+
+/// Finds the key by its digest: the table holds no key, and the time that a look-up takes says
+/// nothing about one.
+fn authorise(routes: &Routes, fields: &Fields<'_, '_>) -> Result<Key, Rejection> {
+    let unknown = |message: &'static str| Rejection::new(ErrorCode::InvalidApiKey, message);
+    let Ok(value) = fields.single("authorization") else {
+        return Err(unknown("more than one Authorization field: expected one"));
+    };
+    let value = value.ok_or_else(|| {
+        unknown("you didn't provide an API key: expected `Authorization: Bearer KEY`")
+    })?;
+    let key = match value.split_first_chunk::<7>() {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"bearer ") => key.trim_ascii(),
+        _ => return Err(unknown("expected `Authorization: Bearer KEY`")),
+    };
+    let digest: [u8; 32] = Sha256::digest(key).into();
+    routes
+        .keys
+        .get(&digest)
+        .cloned()
+        .ok_or_else(|| unknown("the API key is not known here"))
+}
+
+/// The supply that a call asks for (SRP section 7). Nothing can be reserved or priced yet: what
+/// asks for it is refused, since serving it otherwise would be a promise not kept.
+fn supply(fields: &Fields<'_, '_>) -> Result<(), Rejection> {
+    const SUPPLY: &str = "X-Sovereign-Supply";
+    const MAX_PRICE: &str = "X-Sovereign-Max-Price";
+    match fields.single(SUPPLY) {
+        Ok(None) => {}
+        Ok(Some(value)) if value.eq_ignore_ascii_case(b"floating") => {}
+        Ok(Some(value)) if value.eq_ignore_ascii_case(b"firm") => {
+            let message = "the key has no reservation: this instance has none to give yet";
+            return Err(Rejection::new(ErrorCode::FirmNotReserved, message).about(SUPPLY));
+        }
+        _ => {
+            let message = "expected one X-Sovereign-Supply of firm or floating";
+            return Err(Rejection::new(ErrorCode::InvalidSupply, message).about(SUPPLY));
+        }
+    }
+    if fields.get_all(MAX_PRICE).next().is_some() {
+        let message = "no price can be held to: this instance has no market yet";
+        return Err(Rejection::new(ErrorCode::InvalidMaxPrice, message).about(MAX_PRICE));
+    }
+    Ok(())
+}
+
+/// Checks that the body is one that routing can read, and returns its type.
+fn media_type(fields: &Fields<'_, '_>, operation: Operation) -> Result<Vec<u8>, Rejection> {
+    let unsupported = |message| Rejection::new(ErrorCode::UnsupportedMediaType, message);
+    let coded = |value: &[u8]| !value.trim_ascii().eq_ignore_ascii_case(b"identity");
+    if fields.get_all("content-encoding").any(coded) {
+        return Err(unsupported(
+            "a compressed body can't be routed: expected no Content-Encoding",
+        ));
+    }
+    let Ok(value) = fields.single("content-type") else {
+        return Err(unsupported("more than one Content-Type: expected one"));
+    };
+    let value = value.unwrap_or_default();
+    let media = value
+        .split(|&byte| byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
+    let (expected, message) = match operation.body() {
+        BodyKind::Json => (
+            "application/json",
+            "expected Content-Type: application/json",
+        ),
+        BodyKind::Multipart => (
+            "multipart/form-data",
+            "expected Content-Type: multipart/form-data",
+        ),
+    };
+    if media.eq_ignore_ascii_case(expected.as_bytes()) {
+        return Ok(value.to_vec());
+    }
+    Err(unsupported(message))
+}
+
+/// Checks the body's declared length.
+fn measure(routes: &Routes, framing: RequestFraming) -> Result<(), Rejection> {
+    match framing {
+        RequestFraming::None => Err(Rejection::new(
+            ErrorCode::LengthRequired,
+            "expected a body, with Content-Length or chunked",
+        )),
+        RequestFraming::Length(length) if length > routes.limits.body_bytes as u64 => {
+            Err(too_large(routes))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The body is over its bound.
+pub fn too_large(routes: &Routes) -> Rejection {
+    let message = format!(
+        "the body is too large: expected at most {} bytes",
+        routes.limits.body_bytes
+    );
+    Rejection::new(ErrorCode::ContentTooLarge, message)
+}
+
+/// The client's own id, if it is one that can be passed on, else a new one.
+fn request_id(core: &Core, fields: &Fields<'_, '_>) -> InlineText<128> {
+    match fields.single("x-request-id") {
+        Ok(Some(id))
+            if (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+                && id.iter().all(u8::is_ascii_graphic) =>
+        {
+            InlineText::new(id)
+        }
+        _ => new_request_id(core),
+    }
+}
+
+/// An id for a request that brought none.
+pub fn new_request_id(core: &Core) -> InlineText<128> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut id = *b"req_00000000000000000000000000000000";
+    let mut prng = core.prng.borrow_mut();
+    for half in id[4..].chunks_exact_mut(16) {
+        let mut bits = prng.next_u64();
+        for digit in half {
+            *digit = DIGITS[(bits & 15) as usize];
+            bits >>= 4;
+        }
+    }
+    InlineText::new(&id)
+}

@@ -1,0 +1,369 @@
+//! From the commit point on: the provider's bytes go to the client in the buffer that they were
+//! read into, one write per read. The next read waits for the write: that is the back-pressure.
+
+use std::borrow::Cow;
+
+use super::answer::{self, Delimited, Manner};
+use super::attempt::Served;
+use super::client::Client;
+use super::core::{Core, HEADROOM};
+use super::inbound::{Inbound, Kind, Patience};
+use super::settle::{Attempt, Settlement};
+use super::verdict::Verdict;
+use crate::base::Moment;
+use crate::http::{Version, encode};
+use crate::net::Buffer;
+use crate::openai::{Operation, StreamScanner, Usage, write_error_event};
+use crate::telemetry::Outcome;
+
+/// An event without its end that is longer than this is passed on in parts.
+const EVENT_BYTES_MAX: usize = 64 * 1024;
+
+/// What is known of a call when its response is relayed.
+pub struct Passage<'p, 'c> {
+    /// The core.
+    pub core: &'c Core,
+    /// The attempt whose response it is.
+    pub attempt: &'p Attempt<'c>,
+    /// What was asked for.
+    pub operation: Operation,
+    /// Whether the client is to be spared the usage event that it didn't ask for.
+    pub strip_usage: bool,
+    /// How the client wants it.
+    pub manner: Manner,
+    /// When the call's time is up.
+    pub call_until: Moment,
+    /// `X-Sovereign-Provider`, if it is to be shown.
+    pub provider: Option<&'p str>,
+}
+
+/// How a relayed response ended.
+pub struct Ending {
+    /// What the attempt counts as.
+    pub verdict: Verdict,
+    /// What the client saw.
+    pub outcome: Outcome,
+    /// The tokens that the provider counted.
+    pub usage: Option<Usage>,
+}
+
+impl Ending {
+    fn gone() -> Ending {
+        Ending {
+            verdict: Verdict::Cancelled,
+            outcome: Outcome::ClientGone,
+            usage: None,
+        }
+    }
+
+    fn cut(verdict: Verdict, usage: Option<Usage>) -> Ending {
+        Ending {
+            verdict,
+            outcome: Outcome::Cut,
+            usage,
+        }
+    }
+}
+
+impl Passage<'_, '_> {
+    /// Relays a response to its end, however it ends.
+    pub async fn relay(
+        &self,
+        client: &mut Client,
+        served: Served,
+        settlement: &mut Settlement<'_>,
+    ) -> Ending {
+        let Served {
+            inbound,
+            verdict,
+            usage,
+        } = served;
+        let mut way = Way {
+            passage: self,
+            sent: 0,
+        };
+        let ending = if inbound.kind == Kind::Events && (200..300).contains(&inbound.status) {
+            way.events(client, inbound, settlement).await
+        } else {
+            way.body(
+                client,
+                inbound,
+                settlement,
+                Ending {
+                    verdict,
+                    outcome: Outcome::Completed,
+                    usage,
+                },
+            )
+            .await
+        };
+        settlement.record_mut().bytes_out = way.sent;
+        ending
+    }
+
+    /// The head, at the commit point.
+    fn head(
+        &self,
+        inbound: &Inbound,
+        settlement: &Settlement<'_>,
+        delimited: Delimited,
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        encode::status_line(&mut out, inbound.status);
+        out.extend_from_slice(&inbound.fields);
+        let took = (inbound.kind != Kind::Events)
+            .then(|| self.core.recently().micros_since(settlement.started()) / 1000);
+        answer::stamp(&mut out, settlement.record(), took);
+        if let Some(provider) = self.provider {
+            encode::field(&mut out, "x-sovereign-provider", provider.as_bytes());
+        }
+        answer::framing(&mut out, delimited);
+        answer::connection(&mut out, self.manner);
+        out.extend_from_slice(encode::CRLF);
+        out
+    }
+
+    fn open_ended(&self) -> Delimited {
+        match self.manner.version {
+            Version::Http11 => Delimited::Chunked,
+            Version::Http10 => Delimited::Close,
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        let idle = self.attempt.provider.timeouts.stream_idle;
+        Patience {
+            until: self.core.recently() + idle,
+            call_until: self.call_until,
+        }
+    }
+
+    /// A wait that ended with the whole call's time says nothing about the provider.
+    fn late(&self, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Stalled | Verdict::TimedOut if self.core.now() >= self.call_until => {
+                Verdict::Deadline
+            }
+            other => other,
+        }
+    }
+}
+
+/// A response on its way.
+struct Way<'w, 'p, 'c> {
+    passage: &'w Passage<'p, 'c>,
+    /// Payload bytes sent.
+    sent: u64,
+}
+
+impl Way<'_, '_, '_> {
+    /// Anything but events: a body that is complete, or its first part with more to come.
+    async fn body(
+        &mut self,
+        client: &mut Client,
+        mut inbound: Inbound,
+        settlement: &Settlement<'_>,
+        whole: Ending,
+    ) -> Ending {
+        let passage = self.passage;
+        let delimited = match (inbound.done, inbound.length) {
+            (true, _) => Delimited::Length(inbound.buffer.len() as u64),
+            (false, Some(length)) => Delimited::Length(length),
+            (false, None) => passage.open_ended(),
+        };
+        let chunked = delimited == Delimited::Chunked;
+        let head = passage.head(&inbound, settlement, delimited);
+        let mut payload = std::mem::take(&mut inbound.buffer);
+        let mut first = Some(head);
+        loop {
+            let end = inbound.done;
+            let Some(used) = self.send(client, payload, first.take(), chunked, end).await else {
+                return Ending::gone();
+            };
+            if end {
+                passage.core.keep(passage.attempt.endpoint.id, inbound);
+                return whole;
+            }
+            inbound.buffer = inbound.next_buffer(used);
+            match client.unless_gone(inbound.more(passage.patience())).await {
+                None => return Ending::gone(),
+                Some(Err(verdict)) => return Ending::cut(passage.late(verdict), None),
+                Some(Ok(())) => payload = std::mem::take(&mut inbound.buffer),
+            }
+        }
+    }
+
+    /// A stream of events: whole events only, so that one that is cut off can be told from one
+    /// that is not, and the usage event can be left out.
+    async fn events(
+        &mut self,
+        client: &mut Client,
+        mut inbound: Inbound,
+        settlement: &Settlement<'_>,
+    ) -> Ending {
+        let passage = self.passage;
+        let delimited = passage.open_ended();
+        let chunked = delimited == Delimited::Chunked;
+        let mut first = Some(passage.head(&inbound, settlement, delimited));
+        let mut scanner = StreamScanner::new(passage.operation, passage.strip_usage);
+        let mut tail = Vec::new();
+        let mut window = std::mem::take(&mut inbound.buffer);
+        loop {
+            cut_window(&mut scanner, &mut window, &mut tail, inbound.done);
+            let ends = inbound.done && scanner.ended_cleanly();
+            if !window.is_empty() || ends || first.is_some() {
+                match self.send(client, window, first.take(), chunked, ends).await {
+                    Some(used) => window = used,
+                    None => {
+                        return Ending {
+                            usage: scanner.usage(),
+                            ..Ending::gone()
+                        };
+                    }
+                }
+            }
+            if ends {
+                passage.core.keep(passage.attempt.endpoint.id, inbound);
+                let failed = scanner.failed();
+                let verdict = if failed {
+                    Verdict::ErrorEvent
+                } else {
+                    Verdict::Succeeded
+                };
+                return Ending {
+                    verdict,
+                    outcome: Outcome::Completed,
+                    usage: scanner.usage(),
+                };
+            }
+            let read = if inbound.done {
+                Err(Verdict::Truncated)
+            } else {
+                inbound.buffer = inbound.next_buffer(window);
+                inbound.buffer.extend(&tail);
+                match client.unless_gone(inbound.more(passage.patience())).await {
+                    None => {
+                        return Ending {
+                            usage: scanner.usage(),
+                            ..Ending::gone()
+                        };
+                    }
+                    Some(read) => read,
+                }
+            };
+            match read {
+                Ok(()) => window = std::mem::take(&mut inbound.buffer),
+                // The stream has said that it is over; its framing's end is no loss.
+                Err(_) if scanner.said_end() => {
+                    inbound.done = true;
+                    window = Buffer::default();
+                }
+                Err(verdict) => {
+                    let verdict = passage.late(verdict);
+                    self.say_died(client, verdict, &scanner, chunked).await;
+                    return Ending::cut(verdict, scanner.usage());
+                }
+            }
+        }
+    }
+
+    /// Sends payload, framed for the client, behind the head if that is still to come. Gives the
+    /// buffer back; None if the client is gone.
+    async fn send(
+        &mut self,
+        client: &mut Client,
+        mut payload: Buffer,
+        head: Option<Vec<u8>>,
+        chunked: bool,
+        end: bool,
+    ) -> Option<Buffer> {
+        self.sent += payload.len() as u64;
+        if chunked {
+            frame(&mut payload, end);
+        }
+        if let Some(head) = head
+            && !payload.prepend(&head)
+        {
+            // Head and first body bytes leave in one write.
+            let mut both = Buffer::with_capacity(head.len() + payload.len());
+            both.extend(&head);
+            both.extend(payload.readable());
+            payload = both;
+        }
+        let until =
+            self.passage.core.recently() + self.passage.attempt.provider.timeouts.stream_idle;
+        let (alive, used) = client.send(payload, until).await;
+        alive.then_some(used)
+    }
+
+    /// The stream's death, in a form that its client can type. No `[DONE]`, no last chunk.
+    async fn say_died(
+        &mut self,
+        client: &mut Client,
+        verdict: Verdict,
+        scanner: &StreamScanner,
+        chunked: bool,
+    ) {
+        let message: Cow<'_, str> = match verdict {
+            Verdict::Deadline => "the call ran out of time before its stream ended".into(),
+            Verdict::Stalled => "the provider stopped sending before the stream ended".into(),
+            _ => "the provider's stream ended before its end".into(),
+        };
+        let code = match verdict {
+            Verdict::Deadline => "deadline_exceeded",
+            _ => "upstream_died",
+        };
+        let mut event = Buffer::small();
+        event.reset(HEADROOM);
+        let sequence = scanner.next_sequence();
+        write_error_event(
+            event.vec(),
+            self.passage.operation,
+            code,
+            &message,
+            sequence,
+        );
+        self.send(client, event, None, chunked, false).await;
+    }
+}
+
+/// Leaves in the window what may be sent now, and puts the beginning of an event whose end is
+/// still to come into `tail`.
+fn cut_window(scanner: &mut StreamScanner, window: &mut Buffer, tail: &mut Vec<u8>, done: bool) {
+    tail.clear();
+    let sweep = scanner.sweep(window.readable());
+    let mut complete = sweep.complete;
+    if done {
+        scanner.finish(&window.readable()[complete..]);
+        complete = window.len();
+        if !scanner.ended_cleanly() {
+            complete = sweep.complete;
+        }
+    } else if complete == 0 && window.len() > EVENT_BYTES_MAX {
+        scanner.spill(window.readable());
+        complete = window.len();
+    }
+    tail.extend_from_slice(&window.readable()[complete..]);
+    window.truncate(complete);
+    if let Some(range) = sweep.remove {
+        window.remove(range);
+    }
+}
+
+/// Makes a chunk of the payload, where it lies; `end` adds the last chunk.
+fn frame(payload: &mut Buffer, end: bool) {
+    if !payload.is_empty() {
+        let mut room = [0; encode::CHUNK_SIZE_ROOM];
+        let size = encode::write_chunk_size(payload.len(), &mut room);
+        if !payload.prepend(size) {
+            let mut moved = Buffer::with_headroom(payload.len() + HEADROOM, HEADROOM);
+            moved.extend(payload.readable());
+            moved.prepend(size);
+            *payload = moved;
+        }
+        payload.extend(encode::CRLF);
+    }
+    if end {
+        payload.extend(encode::LAST_CHUNK);
+    }
+}

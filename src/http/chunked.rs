@@ -144,7 +144,7 @@ impl ChunkedDecoder {
             (State::Size(_) | State::Space, b';') => self.extension(State::Extension),
             (State::Size(_) | State::Space, b' ' | b'\t') => self.extension(State::Space),
             (State::Size(_), _) => Err(BadChunk::Size),
-            (State::Space, _) => Err(BadChunk::Extension),
+            (State::Space, _) => Err(BadChunk::Size),
             (State::Extension, _) if is_text(byte) => self.extension(State::Extension),
             (State::Extension, _) => Err(BadChunk::Extension),
             (State::SizeLf, b'\n') if self.left > 0 => Ok(State::Data),

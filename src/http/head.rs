@@ -95,7 +95,8 @@ pub enum BadHead {
     /// `Connection` lists more than [`CONNECTION_OPTIONS_MAX`].
     #[error("Connection lists more options than this server accepts")]
     TooManyOptions,
-    /// RFC 9112 section 6.3 allows to refuse what section 6.1 warns of: request smuggling.
+    /// Two ends for one message: RFC 9112 section 6.3 calls it an error that may be repaired; the
+    /// repair is what request smuggling lives on.
     #[error("both Content-Length and Transfer-Encoding")]
     LengthAndEncoding,
     /// More than one `Content-Length`, equal or not.

@@ -106,6 +106,7 @@ pub fn parse_request<'h, 'b>(
     else {
         return Err(BadRequest::RequestLine);
     };
+    // Both ends were found from the same bytes; should the two ever differ, neither is believed.
     if read != head.len() {
         return Err(BadHead::LineEnd.into());
     }

@@ -88,6 +88,7 @@ pub fn parse_response<'h, 'b>(
     let (httparse::Status::Complete(read), Some(status)) = (outcome, parsed.code) else {
         return Err(BadResponse::StatusLine);
     };
+    // Both ends were found from the same bytes; should the two ever differ, neither is believed.
     if read != length {
         return Err(BadHead::LineEnd.into());
     }

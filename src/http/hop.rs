@@ -34,7 +34,7 @@ pub fn forward_response_fields(fields: &Fields<'_, '_>, out: &mut Vec<u8>) {
 }
 
 /// The only fields of a provider's that a client gets.
-const SHOWN_TO_CLIENT: [&str; 8] = [
+const SHOWN_TO_CLIENT: [&str; 7] = [
     "content-type",
     "content-encoding",
     "content-language",
@@ -42,7 +42,6 @@ const SHOWN_TO_CLIENT: [&str; 8] = [
     "cache-control",
     "retry-after",
     "retry-after-ms",
-    "openai-version",
 ];
 
 /// Whole families of names that no provider gets.

@@ -158,7 +158,7 @@ fn next_patience(core: &Core, inbound: &Inbound, first: Patience, timeouts: &Tim
 fn refusal(inbound: &Inbound) -> Verdict {
     let fault = || read_fault(inbound.buffer.readable());
     match inbound.status {
-        401 | 403 | 300..400 => Verdict::Credential,
+        300..=399 | 401 | 403 => Verdict::Credential,
         402 => Verdict::QuotaExhausted,
         404 => match fault() {
             Some(Fault::UnknownModel) => Verdict::UnknownModel,

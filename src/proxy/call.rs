@@ -235,7 +235,7 @@ impl Routed<'_> {
                 match itinerary.repeat(candidate) {
                     Ok(repeat) => candidate = repeat,
                     Err(_) => {
-                        core.give_back(tried, permit);
+                        core.give_back(provider, permit);
                         break;
                     }
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::verdict::Verdict;
 use crate::base::ids::{ENDPOINTS_MAX, PROVIDERS_MAX};
-use crate::base::{EndpointId, Moment, ProviderId};
+use crate::base::{EndpointId, Moment};
 use crate::policy::breaker::{BreakerConfig, Detector};
 use crate::tables::routes::Provider;
 use crate::tables::{BreakerView, Fact, ProbeOutcome, Routes, Target, TargetState, View};
@@ -86,25 +86,18 @@ impl Targets {
     /// Takes over the figures of new routes; what was seen stays.
     pub fn reconfigure(&mut self, routes: &Routes) {
         for provider in &routes.providers {
-            let config = &provider.breaker;
-            let ours = self.providers.get_mut(provider.id.index());
-            let theirs = provider
+            let figures = &provider.breaker;
+            let whole = self.providers.get_mut(provider.id.index());
+            let parts = provider
                 .endpoints
                 .iter()
                 .map(|endpoint| endpoint.id.index());
-            let opinions = ours.into_iter();
-            for opinion in opinions {
-                opinion
-                    .get_or_insert_with(|| Opinion::new(config))
-                    .detector
-                    .reconfigure(config);
+            if let Some(opinion) = whole {
+                update(opinion, figures);
             }
-            for index in theirs {
+            for index in parts {
                 if let Some(opinion) = self.endpoints.get_mut(index) {
-                    opinion
-                        .get_or_insert_with(|| Opinion::new(config))
-                        .detector
-                        .reconfigure(config);
+                    update(opinion, figures);
                 }
             }
         }
@@ -173,6 +166,33 @@ impl Targets {
         None
     }
 
+    /// One endpoint of the provider, for a connection of its own.
+    fn take_again(
+        &mut self,
+        view: &View,
+        provider: &Provider,
+        position: usize,
+        now: Moment,
+    ) -> Option<Permit> {
+        let endpoint = provider.endpoints.get(position)?.id;
+        let whole = Target::Provider(provider.id);
+        let provider_probe = matches!(self.ask(view, whole, now)?, Pass::AsProbe);
+        match self.ask(view, Target::Endpoint(endpoint), now) {
+            Some(pass) => Some(Permit {
+                endpoint: position,
+                fresh: true,
+                provider_probe,
+                endpoint_probe: matches!(pass, Pass::AsProbe),
+            }),
+            None => {
+                if provider_probe {
+                    view.board().free_probe(whole);
+                }
+                None
+            }
+        }
+    }
+
     /// When the provider may be usable again, as far as is known.
     pub fn usable_from(&mut self, view: &View, provider: &Provider, now: Moment) -> Moment {
         let mut from = |target: Target| {
@@ -196,6 +216,13 @@ impl Targets {
             .map(|endpoint| from(Target::Endpoint(endpoint.id)))
             .min();
         whole.max(first.unwrap_or(now))
+    }
+}
+
+fn update(opinion: &mut Option<Opinion>, figures: &BreakerConfig) {
+    match opinion {
+        Some(opinion) => opinion.detector.reconfigure(figures),
+        None => *opinion = Some(Opinion::new(figures)),
     }
 }
 
@@ -296,59 +323,20 @@ impl Core {
         if self.with_view(|view| view.board().take_repeat(provider.id)) {
             return Some(permit);
         }
-        self.give_back(tried_with(provider, &permit), permit);
+        self.give_back(provider, permit);
         None
     }
 
     /// Gives up a permit that was never used.
-    pub fn give_back(&self, tried: Option<Tried<'_>>, permit: Permit) {
-        let Some(Tried { provider, endpoint }) = tried else {
-            return;
-        };
-        self.with_view(|view| {
-            if permit.provider_probe {
-                view.board().free_probe(Target::Provider(provider.id));
-            }
-            if permit.endpoint_probe {
-                view.board().free_probe(Target::Endpoint(endpoint));
-            }
-        });
-    }
-}
-
-/// What a permit is for.
-pub fn tried_with<'p>(provider: &'p Provider, permit: &Permit) -> Option<Tried<'p>> {
-    let endpoint = provider.endpoints.get(permit.endpoint)?.id;
-    Some(Tried { provider, endpoint })
-}
-
-impl Targets {
-    fn take_again(
-        &mut self,
-        view: &View,
-        provider: &Provider,
-        position: usize,
-        now: Moment,
-    ) -> Option<Permit> {
-        let endpoint = provider.endpoints.get(position)?.id;
-        let whole = Target::Provider(provider.id);
-        let provider_probe = matches!(self.ask(view, whole, now)?, Pass::AsProbe);
-        match self.ask(view, Target::Endpoint(endpoint), now) {
-            Some(pass) => Some(Permit {
-                endpoint: position,
-                fresh: true,
-                provider_probe,
-                endpoint_probe: matches!(pass, Pass::AsProbe),
-            }),
-            None => {
-                if provider_probe {
-                    view.board().free_probe(whole);
-                }
-                None
-            }
+    pub fn give_back(&self, provider: &Provider, permit: Permit) {
+        let board = |target| self.with_view(|view| view.board().free_probe(target));
+        if permit.provider_probe {
+            board(Target::Provider(provider.id));
+        }
+        if permit.endpoint_probe
+            && let Some(endpoint) = provider.endpoints.get(permit.endpoint)
+        {
+            board(Target::Endpoint(endpoint.id));
         }
     }
 }
-
-/// The ids of what a permit is for, where the tables are not at hand.
-pub type Ids = (ProviderId, EndpointId);

@@ -153,10 +153,10 @@ fn what_connection_nominates_goes_no_further() {
 fn a_client_gets_what_the_list_allows_and_no_more() {
     let shown = "Content-Type: text/event-stream⏎content-encoding: gzip⏎Content-Language: mi⏎\
                  Content-Disposition: attachment⏎CACHE-CONTROL: no-store⏎Retry-After: 1⏎\
-                 retry-after-ms: 900⏎openai-version: 2020-10-01⏎";
+                 retry-after-ms: 900⏎";
     assert_eq!(sent_to_client(shown), shown);
     let hidden = "Server: cloudflare⏎Date: now⏎Set-Cookie: a=b⏎openai-organization: org⏎\
-                  openai-processing-ms: 5⏎x-request-id: r⏎x-ratelimit-limit-requests: 1⏎CF-Ray: c⏎\
+                  openai-version: 2020-10-01⏎openai-processing-ms: 5⏎x-request-id: r⏎x-ratelimit-limit-requests: 1⏎CF-Ray: c⏎\
                   x-should-retry: true⏎Content_Type: x⏎X-Sovereign-Jurisdiction: us⏎Via: v⏎\
                   Alt-Svc: h3⏎Connection: close⏎Transfer-Encoding: chunked⏎";
     assert_eq!(sent_to_client(hidden), "");

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The program: see `srpd --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    srpd::cli::main()
+}

@@ -1,7 +1,7 @@
 //! What a configuration file becomes: the domain's own types, already checked. Whoever holds a
 //! [`Config`] need not ask again whether a name exists, a number is in range or a rule parses.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -128,6 +128,15 @@ pub struct Provider {
     pub timeouts: Timeouts,
     /// The instance's breaker figures with this provider's overrides.
     pub breaker: BreakerConfig,
+}
+
+impl Provider {
+    /// Whether an address that one of its names resolved to may be connected to: inside the
+    /// pinned ranges, so that DNS can't move a call abroad (SRP section 3).
+    pub fn admits(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.addresses.is_empty() || self.addresses.iter().any(|range| range.contains(&address))
+    }
 }
 
 /// What a verified accreditation says.

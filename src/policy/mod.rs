@@ -1,5 +1,6 @@
 //! Where a call may go and in which order: pure decisions. Time and randomness are arguments.
 
+pub mod accreditation;
 pub mod breaker;
 pub mod chain;
 pub mod limits;

@@ -1,0 +1,64 @@
+//! `srpd accredit sign …`
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+use zeroize::Zeroizing;
+
+use crate::cli::Failure;
+use crate::config::endpoint::{EndpointError, host_of};
+use crate::policy::accreditation::{AuthorityKey, Statement};
+use crate::policy::residency::Jurisdiction;
+
+/// Accredit a provider as the backstop of its jurisdiction
+#[derive(clap::Args)]
+pub(in crate::cli) struct Arguments {
+    /// The authority's private key (PKCS#8 PEM)
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The provider's name in configurations
+    #[arg(long, value_name = "NAME", value_parser = crate::cli::name)]
+    provider: String,
+    /// Where it works: an ISO 3166-1 alpha-2 code
+    #[arg(long, value_name = "XX", value_parser = jurisdiction)]
+    jurisdiction: Jurisdiction,
+    /// URLs of its endpoints; their hosts are accredited
+    #[arg(long = "endpoint", value_name = "URL", required = true, num_args = 1.., value_parser = host)]
+    hosts: Vec<String>,
+    /// How long it holds, from now on
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    days: u16,
+    /// Where the accreditation goes; a file that exists is replaced
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(super) fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+    let path = &arguments.key;
+    let pem = fs::read_to_string(path).map_err(Failure::file(path))?;
+    let key = AuthorityKey::from_pem(&Zeroizing::new(pem)).map_err(Failure::content(path))?;
+    let now = Timestamp::now();
+    let now = now - SignedDuration::from_nanos(now.subsec_nanosecond().into());
+    let statement = Statement {
+        provider: arguments.provider,
+        jurisdiction: arguments.jurisdiction,
+        hosts: arguments.hosts.into_iter().collect(),
+        not_before: now,
+        not_after: now + SignedDuration::from_hours(24 * i64::from(arguments.days)),
+    };
+    let summary = statement.to_string();
+    let text = statement.sign(&key).to_string();
+    fs::write(&arguments.out, text).map_err(Failure::file(&arguments.out))?;
+    writeln!(out, "{summary}")?;
+    Ok(())
+}
+
+fn jurisdiction(text: &str) -> Result<Jurisdiction, &'static str> {
+    Jurisdiction::parse(text).ok_or("expected an ISO 3166-1 alpha-2 code, such as au")
+}
+
+fn host(url: &str) -> Result<String, EndpointError> {
+    host_of(url)
+}

@@ -1,0 +1,90 @@
+//! `api_key`: where a provider's credential is kept. No message here shows what was found, nor
+//! the name it was looked for under, which may be the credential in the wrong place.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::Surroundings;
+use super::reader::Table;
+use super::values::is_name;
+use crate::base::Secret;
+
+/// Bytes of a credential, white space around it included.
+const CREDENTIAL_BYTES_MAX: u64 = 16 * 1024;
+
+/// Where systemd puts credentials (systemd.exec(5), `LoadCredential=`).
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// Reads the credential that a table points at.
+pub(super) fn read(table: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Secret> {
+    const EXPECTED: &str =
+        "exactly one of { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
+    let places = ["env", "file", "credential"].map(|kind| (kind, table.get(kind)));
+    let mut given = places
+        .into_iter()
+        .filter_map(|(kind, value)| Some((kind, value?)));
+    let found = match (given.next(), given.next()) {
+        (Some(one), None) => Some(one),
+        _ => {
+            table.fail(format!("expected {EXPECTED}"));
+            None
+        }
+    };
+    table.finish();
+    let (kind, value) = found?;
+    let name = value.text("a string")?.text;
+    let secret = match kind {
+        "env" => from_environment(name, surroundings),
+        "file" => from_file(&surroundings.directory.join(name)),
+        _ => credential_path(name, surroundings).and_then(|path| from_file(&path)),
+    };
+    secret.map_err(|message| value.fail(message)).ok()
+}
+
+fn from_environment(name: &str, surroundings: &Surroundings<'_>) -> Result<Secret, String> {
+    let content = (surroundings.env)(name).map(Zeroizing::new);
+    let content = content.ok_or("expected the name of an environment variable that is set")?;
+    checked(content.as_bytes())
+}
+
+fn credential_path(name: &str, surroundings: &Surroundings<'_>) -> Result<PathBuf, String> {
+    // One path component, and not `..`: a credential lies in the directory itself.
+    if !is_name(name) || name.starts_with('.') {
+        return Err("expected the name of a credential of the unit (LoadCredential=)".into());
+    }
+    let directory = (surroundings.env)(CREDENTIALS_DIRECTORY).ok_or(format!(
+        "expected ${CREDENTIALS_DIRECTORY}, which systemd sets for a unit with LoadCredential="
+    ))?;
+    Ok(Path::new(&directory).join(name))
+}
+
+fn from_file(path: &Path) -> Result<Secret, String> {
+    let refused = |error: io::Error| format!("expected a readable file: {}", error.kind());
+    let file = File::open(path).map_err(refused)?;
+    // Room for all of it from the start: a vector that grows leaves copies behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(CREDENTIAL_BYTES_MAX as usize + 1));
+    file.take(CREDENTIAL_BYTES_MAX + 1)
+        .read_to_end(&mut content)
+        .map_err(refused)?;
+    checked(&content)
+}
+
+/// What can stand in a header field: visible ASCII, in one piece.
+fn checked(content: &[u8]) -> Result<Secret, String> {
+    let trimmed = content.trim_ascii();
+    if content.len() as u64 > CREDENTIAL_BYTES_MAX {
+        return Err(format!(
+            "expected at most {CREDENTIAL_BYTES_MAX} bytes there"
+        ));
+    }
+    if trimmed.is_empty() {
+        return Err("expected a credential there, found nothing".into());
+    }
+    if !trimmed.iter().all(u8::is_ascii_graphic) {
+        return Err("expected visible ASCII characters only, in one line".into());
+    }
+    Ok(Secret::new(trimmed.to_vec()))
+}

@@ -1,0 +1,188 @@
+//! The configuration as it is in force, for `/srp/v1/config`: defaults filled in, chains closed,
+//! secrets left out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::model::{Allowed, Capability, Config, Cores, Driver, Key, LogFormat, Models, Provider};
+use crate::policy::breaker::BreakerConfig;
+use crate::policy::limits::{Limits, Timeouts};
+use crate::policy::residency::JurisdictionSet;
+
+/// The effective configuration. Of a credential it says only that there is one; of a client key
+/// neither itself nor its digest.
+pub fn effective(config: &Config) -> Value {
+    let retry = &config.retry;
+    let all = |from: &[Provider]| from.iter().map(provider).collect::<Vec<_>>();
+    json!({
+        "instance": instance(config),
+        "limits": limits(&config.limits),
+        "timeouts": timeouts(&config.timeouts),
+        "retry": {
+            "max_attempts": retry.max_attempts,
+            "budget_ratio": retry.budget_ratio,
+            "budget_min": retry.budget_min,
+        },
+        "log": {
+            "format": match config.log.format {
+                LogFormat::Json => "json",
+                LogFormat::Text => "text",
+            },
+            "level": config.log.level.as_str().to_ascii_lowercase(),
+            "access": config.log.access,
+        },
+        "provider": all(&config.providers),
+        "capability": config.capabilities.iter().map(|it| capability(it, config)).collect::<Vec<_>>(),
+        "key": config.keys.iter().map(|it| key(it, config)).collect::<Vec<_>>(),
+        "warnings": config.warnings,
+    })
+}
+
+fn instance(config: &Config) -> Value {
+    let instance = &config.instance;
+    let groups: BTreeMap<&str, Value> = instance
+        .groups
+        .iter()
+        .map(|(name, set)| (name, codes(&set)))
+        .collect();
+    json!({
+        "jurisdiction": instance.jurisdiction.code(),
+        "listen": instance.listen,
+        "admin": instance.admin,
+        "cores": match &instance.cores {
+            Cores::Auto => json!("auto"),
+            Cores::Count(count) => json!(count),
+            Cores::Cpus(cpus) => json!(cpus),
+        },
+        "driver": match instance.driver {
+            Driver::Auto => "auto",
+            Driver::IoUring => "io_uring",
+            Driver::Epoll => "epoll",
+        },
+        "expose_providers": instance.expose_providers,
+        "groups": groups,
+    })
+}
+
+fn limits(limits: &Limits) -> Value {
+    json!({
+        "head_bytes": limits.head_bytes,
+        "headers": limits.headers,
+        "body_bytes": limits.body_bytes,
+        "connections_per_core": limits.connections_per_core,
+        "calls_per_core": limits.calls_per_core,
+    })
+}
+
+fn timeouts(timeouts: &Timeouts) -> Value {
+    json!({
+        "head": duration(timeouts.head),
+        "body": duration(timeouts.body),
+        "connect": duration(timeouts.connect),
+        "first_byte": duration(timeouts.first_byte),
+        "stream_idle": duration(timeouts.stream_idle),
+        "call": duration(timeouts.call),
+        "keep_alive": duration(timeouts.keep_alive),
+        "drain": duration(timeouts.drain),
+    })
+}
+
+/// Those that a provider can have of its own.
+fn provider_timeouts(timeouts: &Timeouts) -> Value {
+    json!({
+        "connect": duration(timeouts.connect),
+        "first_byte": duration(timeouts.first_byte),
+        "stream_idle": duration(timeouts.stream_idle),
+        "keep_alive": duration(timeouts.keep_alive),
+    })
+}
+
+fn breaker(breaker: &BreakerConfig) -> Value {
+    json!({
+        "consecutive_failures": breaker.consecutive_failures,
+        "failure_ratio": breaker.failure_ratio,
+        "ratio_window": duration(breaker.ratio_window),
+        "ratio_min_calls": breaker.ratio_min_calls,
+        "open": duration(breaker.open),
+        "open_max": duration(breaker.open_max),
+        "open_jitter": breaker.open_jitter,
+        "close_after": breaker.close_after,
+        "rate_limit_gate": duration(breaker.rate_limit_gate),
+        "quota_gate": duration(breaker.quota_gate),
+    })
+}
+
+fn provider(provider: &Provider) -> Value {
+    json!({
+        "name": provider.name,
+        "jurisdiction": provider.jurisdiction.code(),
+        "accreditation": provider.accreditation.as_ref().map(|accredited| json!({
+            "authority": accredited.authority,
+            "valid_until": accredited.valid_until.to_string(),
+        })),
+        "endpoints": provider.endpoints.iter().map(|it| &it.url).collect::<Vec<_>>(),
+        "addresses": provider.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "models": models(&provider.models),
+        "api_key": provider.api_key.as_ref().map(|_| "set"),
+        "timeouts": provider_timeouts(&provider.timeouts),
+        "breaker": breaker(&provider.breaker),
+    })
+}
+
+fn models(models: &Models) -> BTreeMap<&str, &str> {
+    let fallback = models.fallback.iter().map(|model| ("*", model.as_str()));
+    let named = models.named.iter();
+    let named = named.map(|(capability, model)| (capability.as_str(), model.as_str()));
+    named.chain(fallback).collect()
+}
+
+fn capability(capability: &Capability, config: &Config) -> Value {
+    let chain: Vec<&str> = capability
+        .chain
+        .iter()
+        .map(|&position| config.providers[position].name.as_str())
+        .collect();
+    json!({
+        "name": capability.name,
+        "chain": chain,
+        "order": "listed",
+        "residency": residency(&capability.residency),
+    })
+}
+
+fn key(key: &Key, config: &Config) -> Value {
+    let capabilities: Vec<&str> = match &key.capabilities {
+        Allowed::All => vec!["*"],
+        Allowed::Some(positions) => positions
+            .iter()
+            .map(|&position| config.capabilities[position].name.as_str())
+            .collect(),
+    };
+    json!({
+        "name": key.name,
+        "capabilities": capabilities,
+        "residency": residency(&key.residency),
+    })
+}
+
+fn residency(floor: &JurisdictionSet) -> String {
+    if floor.is_all() {
+        return "any".to_owned();
+    }
+    let rules: Vec<String> = floor.iter().map(|it| format!("{it}-only")).collect();
+    rules.join(",")
+}
+
+fn codes(set: &JurisdictionSet) -> Value {
+    set.iter().map(|it| Value::from(it.code())).collect()
+}
+
+/// As the file would have it: `"1m 30s"` reads back.
+fn duration(duration: Duration) -> String {
+    SignedDuration::try_from(duration)
+        .map(|signed| format!("{signed:#}"))
+        .unwrap_or_else(|_| format!("{duration:?}"))
+}

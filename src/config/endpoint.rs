@@ -1,0 +1,188 @@
+//! URLs of endpoints.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::model::Endpoint;
+
+/// Bytes of a URL.
+pub const URL_BYTES_MAX: usize = 512;
+
+/// Why a text is no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// Not a URL of the form that is expected.
+    #[error("expected http://HOST[:PORT][/PREFIX] in at most {URL_BYTES_MAX} bytes: {0}")]
+    Url(&'static str),
+    /// `https://`
+    #[error("https:// is not built yet: nothing in this version would encrypt the connection")]
+    TlsNotBuilt,
+}
+
+/// Reads `http://HOST[:PORT][/PREFIX]`.
+///
+/// # Errors
+/// Whatever else it is. User names, queries and fragments have no meaning here.
+pub fn parse_endpoint(url: &str) -> Result<Endpoint, EndpointError> {
+    let (tls, endpoint) = split(url)?;
+    if tls {
+        return Err(EndpointError::TlsNotBuilt);
+    }
+    Ok(endpoint)
+}
+
+/// The host of an endpoint's URL, `http://` or `https://`: what an accreditation names.
+///
+/// # Errors
+/// As [`parse_endpoint`], but for the scheme.
+pub fn host_of(url: &str) -> Result<String, EndpointError> {
+    split(url).map(|(_, endpoint)| endpoint.host)
+}
+
+fn split(url: &str) -> Result<(bool, Endpoint), EndpointError> {
+    let error = EndpointError::Url;
+    if url.len() > URL_BYTES_MAX {
+        return Err(error("longer than that"));
+    }
+    if url.contains('#') {
+        return Err(error("a fragment is never sent"));
+    }
+    let parsed: http::Uri = url.parse().map_err(|_| error("not a URL"))?;
+    let tls = match parsed.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(error("the scheme is missing or another one")),
+    };
+    let authority = parsed.authority().ok_or(error("the host is missing"))?;
+    if authority.as_str().contains('@') {
+        return Err(error("credentials belong in `api_key`"));
+    }
+    if parsed.query().is_some() {
+        return Err(error("a query can't be a prefix"));
+    }
+    let port = match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => 80,
+        Some(after) => port(after).ok_or(error("the port is not a number from 1 to 65535"))?,
+        None => return Err(error("not a URL")),
+    };
+    let prefix = match parsed.path().trim_end_matches('/') {
+        "" => "/v1",
+        path if path.is_ascii() => path,
+        _ => return Err(error("the path is not ASCII")),
+    };
+    let endpoint = Endpoint {
+        url: url.to_owned(),
+        host: host(authority.host())?,
+        port,
+        prefix: prefix.to_owned(),
+    };
+    Ok((tls, endpoint))
+}
+
+fn port(after_host: &str) -> Option<u16> {
+    let digits = after_host.strip_prefix(':')?;
+    let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let port = only_digits.then(|| digits.parse::<u16>().ok()).flatten();
+    port.filter(|&port| port != 0)
+}
+
+/// A DNS name in lower case, or an IP literal in its usual form. What merely looks like an
+/// address (`127.1`, `0x7f000001`) is refused: resolvers don't agree on it.
+fn host(text: &str) -> Result<String, EndpointError> {
+    let error = EndpointError::Url;
+    if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
+        let address = inner.parse::<Ipv6Addr>();
+        return address
+            .map(|address| address.to_string())
+            .map_err(|_| error("what is in brackets is not an IPv6 address"));
+    }
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return Ok(address.to_string());
+    }
+    let mut labels = text.strip_suffix('.').unwrap_or(text).split('.');
+    let is_dns = text.len() <= 253 && labels.clone().all(is_label);
+    let last_is_number = labels
+        .next_back()
+        .is_some_and(|label| label.starts_with(|first: char| first.is_ascii_digit()));
+    if !is_dns || last_is_number {
+        return Err(error("the host is neither a DNS name nor an IP address"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+fn is_label(label: &str) -> bool {
+    // Underscores are no host names (RFC 1123), but common inside clusters.
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=63).contains(&label.len())
+        && label.bytes().all(allowed)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(url: &str) -> (String, u16, String) {
+        let endpoint = parse_endpoint(url).unwrap();
+        assert_eq!(endpoint.url, url);
+        (endpoint.host, endpoint.port, endpoint.prefix)
+    }
+
+    #[test]
+    fn a_path_stands_in_for_v1() {
+        let expected = |host: &str, port, prefix: &str| (host.into(), port, prefix.into());
+        assert_eq!(parts("http://a.example"), expected("a.example", 80, "/v1"));
+        assert_eq!(parts("http://A.example/"), expected("a.example", 80, "/v1"));
+        assert_eq!(
+            parts("http://127.0.0.1:9121/openai/v1/"),
+            expected("127.0.0.1", 9121, "/openai/v1")
+        );
+        assert_eq!(parts("http://[0::1]:81"), expected("::1", 81, "/v1"));
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        let refused = [
+            "",
+            "a.example",
+            "a.example:80",
+            "//a.example",
+            "/v1",
+            "ftp://a.example",
+            "http://",
+            "http://:80",
+            "http://a.example:",
+            "http://a.example:0",
+            "http://a.example:65536",
+            "http://user:password@a.example",
+            "http://a.example/v1?key=1",
+            "http://a.example/v1#here",
+            "http://a.example/v1 HTTP/1.1",
+            "http://a.example/\r\nX: y",
+            "http://a..example",
+            "http://-a.example",
+            "http://127.1",
+            "http://2130706433",
+            "http://0x7f000001",
+            "http://1.2.3.4.5",
+            "http://[::1%25eth0]",
+            "http://[127.0.0.1]",
+            "http://ä.example",
+            "http://a.example/ä",
+        ];
+        for url in refused {
+            let error = parse_endpoint(url);
+            assert!(
+                matches!(error, Err(EndpointError::Url(_))),
+                "{url}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn https_is_not_pretended() {
+        let refused = parse_endpoint("https://a.example");
+        assert_eq!(refused, Err(EndpointError::TlsNotBuilt));
+        assert_eq!(host_of("https://a.example:8443/v1").unwrap(), "a.example");
+    }
+}

@@ -1,0 +1,95 @@
+//! Configurations for tests: a directory with a valid accreditation, and a file that loads.
+
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use super::{Config, ConfigErrors, parse};
+use crate::policy::accreditation::{AuthorityKey, Statement};
+use crate::policy::residency::Jurisdiction;
+
+/// A directory where `aloomu.accreditation.json` makes the provider "aloomu" on `127.0.0.1` the
+/// backstop of `au`, signed by [`Fixture::authority`].
+pub struct Fixture {
+    /// Where the files are.
+    pub directory: TempDir,
+    /// Signs accreditations.
+    pub authority: AuthorityKey,
+    /// What the tests take for now.
+    pub now: Timestamp,
+}
+
+impl Fixture {
+    /// A directory with one accreditation that is valid for a year.
+    pub fn new() -> Fixture {
+        let fixture = Fixture {
+            directory: tempfile::tempdir().unwrap(),
+            authority: AuthorityKey::from_seed(&Zeroizing::new([7; 32])),
+            now: "2026-11-22T00:00:00Z".parse().unwrap(),
+        };
+        let statement = fixture.statement("aloomu", "au", &["127.0.0.1"], 365);
+        fixture.accredit("aloomu", statement);
+        fixture
+    }
+
+    /// A statement that is valid from now on for so many days; a negative number ended it as
+    /// many days ago.
+    pub fn statement(
+        &self,
+        provider: &str,
+        jurisdiction: &str,
+        hosts: &[&str],
+        days: i64,
+    ) -> Statement {
+        let days = SignedDuration::from_hours(24 * days);
+        Statement {
+            provider: provider.into(),
+            jurisdiction: Jurisdiction::parse(jurisdiction).unwrap(),
+            hosts: hosts.iter().map(ToString::to_string).collect(),
+            not_before: self.now.min(self.now + days * 2),
+            not_after: self.now + days,
+        }
+    }
+
+    /// Writes `FILE.accreditation.json`, signed by [`Fixture::authority`].
+    pub fn accredit(&self, file: &str, statement: Statement) {
+        let text = statement.sign(&self.authority).to_string();
+        self.write(&format!("{file}.accreditation.json"), &text);
+    }
+
+    /// Writes a file into the directory.
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The `[[authority]]` of this fixture.
+    pub fn authority_table(&self) -> String {
+        let public_key = self.authority.public_key().encode().unwrap();
+        format!("[[authority]]\nname = \"test\"\npublic_key = \"{public_key}\"\n")
+    }
+
+    /// Reads a configuration as if it lay in the directory as `srpd.toml`. `SET` and
+    /// `VENDOR_US_KEY` are in the environment.
+    pub fn parse(&self, text: &str) -> Result<Config, ConfigErrors> {
+        let path = self.directory.path().join("srpd.toml");
+        let directory = self.directory.path().to_str().unwrap().to_owned();
+        let env = move |name: &str| match name {
+            "SET" | "VENDOR_US_KEY" => Some(" sk-from-env \n".to_owned()),
+            "CREDENTIALS_DIRECTORY" => Some(directory.clone()),
+            _ => None,
+        };
+        parse(text, &path, self.now, &env)
+    }
+
+    /// Reads a configuration that must be valid.
+    pub fn config(&self, text: &str) -> Config {
+        match self.parse(text) {
+            Ok(config) => config,
+            Err(errors) => panic!("{errors}"),
+        }
+    }
+}

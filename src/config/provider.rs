@@ -1,0 +1,242 @@
+//! `[[provider]]`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::accreditation::{self, Authority};
+use super::endpoint::parse_endpoint;
+use super::figures;
+use super::instance::{self, jurisdiction};
+use super::model::{Accredited, Endpoint, Models, Provider};
+use super::reader::{Table, Value};
+use super::values::{Names, is_name};
+use super::{Surroundings, credential};
+use crate::base::Secret;
+use crate::base::ids::ENDPOINTS_MAX;
+use crate::policy::breaker::BreakerConfig;
+use crate::policy::limits::Timeouts;
+use crate::policy::residency::Jurisdiction;
+
+/// Address ranges of one provider.
+const ADDRESSES_MAX: usize = 256;
+
+/// Bytes of a provider's model name.
+const MODEL_BYTES_MAX: usize = 256;
+
+/// What every provider is read against.
+pub(super) struct Context<'c> {
+    pub(super) surroundings: &'c Surroundings<'c>,
+    pub(super) authorities: &'c [Authority],
+    pub(super) timeouts: &'c Timeouts,
+    pub(super) breaker: &'c BreakerConfig,
+}
+
+/// A provider as far as it could be read: what is missing has been complained about.
+pub(super) struct Draft<'t> {
+    pub(super) name: Option<&'t str>,
+    pub(super) jurisdiction: Option<Jurisdiction>,
+    /// Where it says that it is accredited, whether that is true or not.
+    pub(super) accreditation_at: Option<Value<'t>>,
+    pub(super) models: Models,
+    /// Where its models stand, and its endpoints.
+    pub(super) models_at: Option<Value<'t>>,
+    pub(super) endpoints_at: Option<Value<'t>>,
+    pub(super) endpoints: Vec<Endpoint>,
+    accredited: Option<Accredited>,
+    addresses: Vec<IpNet>,
+    api_key: Option<Secret>,
+    timeouts: Timeouts,
+    breaker: BreakerConfig,
+}
+
+impl Draft<'_> {
+    pub(super) fn finish(self) -> Option<Provider> {
+        Some(Provider {
+            name: self.name?.to_owned(),
+            jurisdiction: self.jurisdiction?,
+            accreditation: self.accredited,
+            endpoints: self.endpoints,
+            addresses: self.addresses,
+            models: self.models,
+            api_key: self.api_key,
+            timeouts: self.timeouts,
+            breaker: self.breaker,
+        })
+    }
+}
+
+/// Reads one `[[provider]]`. Which capabilities its models are for is looked up in
+/// `capabilities`.
+pub(super) fn read<'t>(
+    table: Table<'t>,
+    name: Option<&'t str>,
+    capabilities: &Names<'_>,
+    context: &Context<'_>,
+) -> Draft<'t> {
+    let jurisdiction = jurisdiction(&table).map(|(jurisdiction, _)| jurisdiction);
+    let addresses = addresses(&table);
+    let endpoints_at = table.required("endpoints", "an array of URLs");
+    let endpoints = endpoints(endpoints_at.as_ref(), &addresses);
+    let models_at = table.required("models", MODELS_EXPECTED);
+    let api_key = table.get("api_key").and_then(|value| value.table());
+    let accreditation_at = table.get("accreditation");
+    let accredited = accreditation_at.as_ref().and_then(|at| {
+        let subject = accreditation::Subject {
+            name: name?,
+            jurisdiction: jurisdiction?,
+            endpoints: &endpoints,
+        };
+        accreditation::read(at, &subject, context)
+    });
+    let draft = Draft {
+        name,
+        jurisdiction,
+        accreditation_at,
+        models: models(models_at.as_ref(), capabilities),
+        models_at,
+        endpoints_at,
+        endpoints,
+        accredited,
+        addresses,
+        api_key: api_key.and_then(|table| credential::read(table, context.surroundings)),
+        timeouts: figures::provider_timeouts(table.table("timeouts"), context.timeouts),
+        breaker: figures::breaker(table.table("breaker"), context.breaker),
+    };
+    table.not_built(&["location", "capacity", "price", "balance", "health"]);
+    table.finish();
+    draft
+}
+
+/// What concerns several providers: SRP section 4's backstop, and the bounds of the whole file.
+pub(super) fn check_together(providers: &[Draft<'_>], instance: &instance::Read<'_>) {
+    let mut backstops: Vec<Jurisdiction> = Vec::new();
+    let mut endpoints = 0;
+    for provider in providers {
+        if let (Some(at), Some(jurisdiction)) = (&provider.accreditation_at, provider.jurisdiction)
+        {
+            if backstops.contains(&jurisdiction) {
+                at.fail(format!(
+                    "expected one backstop in \"{jurisdiction}\": an earlier provider has an \
+                     accreditation for it"
+                ));
+            }
+            backstops.push(jurisdiction);
+        }
+        let before = endpoints;
+        endpoints += provider.endpoints.len();
+        if let Some(at) = &provider.endpoints_at
+            && before <= ENDPOINTS_MAX
+            && endpoints > ENDPOINTS_MAX
+        {
+            at.fail(format!(
+                "expected at most {ENDPOINTS_MAX} endpoints of all providers"
+            ));
+        }
+    }
+    if let Some((home, at)) = &instance.jurisdiction
+        && !backstops.contains(home)
+    {
+        at.fail(format!(
+            "expected a jurisdiction with an accredited backstop: no [[provider]] in \"{home}\" \
+             has an `accreditation`"
+        ));
+    }
+}
+
+fn addresses(table: &Table<'_>) -> Vec<IpNet> {
+    const EXPECTED: &str = "an address range such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
+    let Some(value) = table.get("addresses") else {
+        return Vec::new();
+    };
+    let Some(elements) = value.array() else {
+        return Vec::new();
+    };
+    if !(1..=ADDRESSES_MAX).contains(&elements.len()) {
+        value.fail(format!("expected 1 to {ADDRESSES_MAX} address ranges"));
+    }
+    let range = |element: Value<'_>| {
+        let text = element.text(EXPECTED)?.text;
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        let range = text.parse::<IpNet>().ok().or(address.ok());
+        if range.is_none() {
+            element.fail(format!("expected {EXPECTED}, found {text:?}"));
+        }
+        range
+    };
+    elements.into_iter().filter_map(range).collect()
+}
+
+fn endpoints(at: Option<&Value<'_>>, addresses: &[IpNet]) -> Vec<Endpoint> {
+    let Some(at) = at else {
+        return Vec::new();
+    };
+    let elements = at.array().unwrap_or_default();
+    if at.is_array() && elements.is_empty() {
+        at.fail("expected at least one URL");
+    }
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for element in elements {
+        let Some(url) = element.text("a URL") else {
+            continue;
+        };
+        let endpoint = match parse_endpoint(url.text) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                element.fail(error.to_string());
+                continue;
+            }
+        };
+        let address = endpoint.host.parse::<IpAddr>();
+        if let Ok(address) = address.map(|address| address.to_canonical())
+            && !addresses.is_empty()
+            && !addresses.iter().any(|range| range.contains(&address))
+        {
+            element.fail(format!(
+                "expected an address inside the provider's `addresses`, found {address}"
+            ));
+        }
+        let target = |of: &Endpoint| (of.host.clone(), of.port, of.prefix.clone());
+        if endpoints
+            .iter()
+            .any(|other| target(other) == target(&endpoint))
+        {
+            element.fail("expected each endpoint once");
+        }
+        endpoints.push(endpoint);
+    }
+    endpoints
+}
+
+const MODELS_EXPECTED: &str =
+    "a table from capabilities to this provider's model names, such as { smart = \"model-1\" }";
+
+fn models(at: Option<&Value<'_>>, capabilities: &Names<'_>) -> Models {
+    const EXPECTED: &str = "a model's name: 1 to 256 bytes without control characters";
+    let mut models = Models::default();
+    let Some(table) = at.and_then(|at| at.table()) else {
+        return models;
+    };
+    let named = table.named();
+    if named.is_empty() {
+        table.fail(format!("expected {MODELS_EXPECTED}"));
+    }
+    for (capability, value) in named {
+        let Some(model) = value.text(EXPECTED) else {
+            continue;
+        };
+        let length = model.text.len();
+        if !(1..=MODEL_BYTES_MAX).contains(&length) || model.text.chars().any(char::is_control) {
+            value.fail(format!("expected {EXPECTED}, found {:?}", model.text));
+        }
+        let model = model.text.to_owned();
+        if capability.text == "*" {
+            models.fallback = Some(model);
+        } else if is_name(capability.text) && capabilities.find(&capability).is_some() {
+            models.named.insert(capability.text.to_owned(), model);
+        } else if !is_name(capability.text) {
+            capability.at.fail("expected a capability's name or \"*\"");
+        }
+    }
+    models
+}

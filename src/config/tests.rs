@@ -1,0 +1,509 @@
+//! What loads, what doesn't, and what is said about it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use zeroize::Zeroizing;
+
+use super::fixture::Fixture;
+use super::*;
+use crate::policy::accreditation::AuthorityKey;
+use crate::policy::residency::{Jurisdiction, JurisdictionSet};
+
+/// Loads as it stands, in a [`Fixture`]; `AUTHORITY` stands for its `[[authority]]`.
+const BASE: &str = r#"
+[instance]
+jurisdiction = "au"
+
+[instance.groups]
+anz = ["au", "nz"]
+
+AUTHORITY
+[[provider]]
+name = "aloomu"
+jurisdiction = "au"
+accreditation = "aloomu.accreditation.json"
+endpoints = ["http://127.0.0.1:9101"]
+models = { "*" = "aloomu-70b" }
+
+[[provider]]
+name = "vendor"
+jurisdiction = "us"
+endpoints = ["http://vendor.example/v1"]
+models = { smart = "frontier-1" }
+
+[[capability]]
+name = "smart"
+chain = ["vendor"]
+
+[[capability]]
+name = "sovereign"
+chain = []
+
+[[key]]
+name = "acme"
+sha256 = "b5d4045c3f466fa91fe2cc6abe79232a1a57cdf104f7a26e716e0a1e2789df78"
+capabilities = ["smart"]
+"#;
+
+fn base(fixture: &Fixture) -> String {
+    BASE.replace("AUTHORITY\n", &fixture.authority_table())
+}
+
+/// The base with something in place of the first line that reads so.
+fn with(fixture: &Fixture, line: &str, instead: &str) -> String {
+    let base = base(fixture);
+    let line = format!("{line}\n");
+    assert!(base.contains(&line), "not in the base: {line}");
+    base.replacen(&line, &format!("{instead}\n"), 1)
+}
+
+fn rejected(fixture: &Fixture, text: &str) -> ConfigErrors {
+    match fixture.parse(text) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(errors) => errors,
+    }
+}
+
+fn set(codes: &[&str]) -> JurisdictionSet {
+    let codes = codes.iter().map(|code| Jurisdiction::parse(code).unwrap());
+    codes.collect()
+}
+
+/// Files that the blocks of `errors.txt` name.
+fn surroundings() -> Fixture {
+    let fixture = Fixture::new();
+    fixture.write("empty", "\n");
+    fixture.write("two-lines", "a\nb");
+    let statement = |name, code, host, days| fixture.statement(name, code, &[host], days);
+    fixture.accredit("fleet", statement("fleet", "au", "127.0.0.1", 365));
+    fixture.accredit("abroad", statement("aloomu", "nz", "127.0.0.1", 365));
+    fixture.accredit("elsewhere", statement("aloomu", "au", "127.0.0.2", 365));
+    fixture.accredit("expired", statement("aloomu", "au", "127.0.0.1", -1));
+    let mut early = statement("aloomu", "au", "127.0.0.1", 365);
+    early.not_before = fixture.now + SignedDuration::from_hours(24);
+    fixture.accredit("early", early);
+    let stranger = AuthorityKey::from_seed(&Zeroizing::new([8; 32]));
+    let signed = statement("aloomu", "au", "127.0.0.1", 365).sign(&stranger);
+    fixture.write("stranger.accreditation.json", &signed.to_string());
+    fixture
+}
+
+#[test]
+fn every_error_has_its_line_its_key_and_what_was_expected() {
+    let fixture = surroundings();
+    let blocks = include_str!("testdata/errors.txt").split("\n\n").skip(1);
+    let mut seen = 0;
+    for block in blocks
+        .map(str::trim)
+        .filter(|block| !block.starts_with("=="))
+    {
+        let text = match block.strip_prefix("replace: ") {
+            Some(block) => {
+                let (line, instead) = block.split_once('\n').unwrap();
+                with(&fixture, line, instead)
+            }
+            None => format!("{}\n{block}\n", base(&fixture)),
+        };
+        let mut expected = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            for mark in line.split("#! ").skip(1) {
+                let (key, says) = mark.split_once(": ").unwrap();
+                expected.push((index + 1, key, says.trim_end()));
+            }
+        }
+        let errors = rejected(&fixture, &text);
+        assert_eq!(errors.iter().count(), expected.len(), "{block}\n\n{errors}");
+        for (error, (line, key, says)) in errors.iter().zip(expected) {
+            assert_eq!(error.line, Some(line), "{block}\n\n{errors}");
+            assert_eq!(error.key, key, "{block}\n\n{errors}");
+            assert!(error.message.contains(says), "{block}\n\n{errors}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 120, "{seen}");
+}
+
+#[test]
+fn an_error_reads_as_file_line_key_expectation() {
+    let fixture = Fixture::new();
+    let errors = rejected(&fixture, "[instance]\njurisdiction = \"x\"\n").to_string();
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!(lines.len(), 3, "{errors}");
+    let file = fixture.directory.path().join("srpd.toml");
+    let expected = "instance.jurisdiction: expected an ISO 3166-1 alpha-2 code, such as \"au\", \
+                    found \"x\"";
+    assert_eq!(lines[2], format!("{}:2: {expected}", file.display()));
+}
+
+#[test]
+fn an_empty_file_lacks_three_things() {
+    let errors = rejected(&Fixture::new(), "");
+    let found: Vec<_> = errors
+        .iter()
+        .map(|e| (e.line, e.message.as_str()))
+        .collect();
+    let line = Some(1);
+    assert_eq!(
+        found,
+        [
+            (
+                line,
+                "missing: expected an ISO 3166-1 alpha-2 code, such as \"au\""
+            ),
+            (line, "expected at least 1 table [[capability]]"),
+            (line, "expected at least 1 table [[provider]]"),
+        ]
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let fixture = Fixture::new();
+    let absent = fixture.directory.path().join("absent.toml");
+    let refused = load(&absent, fixture.now).err().unwrap().to_string();
+    assert!(
+        refused.starts_with(&absent.display().to_string()),
+        "{refused}"
+    );
+    let binary = fixture.directory.path().join("binary.toml");
+    std::fs::write(&binary, b"[instance]\n\xff").unwrap();
+    let refused = load(&binary, fixture.now).err().unwrap().to_string();
+    assert!(
+        refused.ends_with("binary.toml:2: expected UTF-8"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn defaults_are_those_of_the_example() {
+    let fixture = Fixture::new();
+    let config = fixture.config(&base(&fixture));
+    let whole = fixture.config(&loadable_example(&fixture));
+    assert_eq!(
+        format!("{:?}", config.limits),
+        format!("{:?}", whole.limits)
+    );
+    assert_eq!(config.timeouts, whole.timeouts);
+    assert_eq!(format!("{:?}", config.retry), format!("{:?}", whole.retry));
+    assert_eq!(format!("{:?}", config.log), format!("{:?}", whole.log));
+    // The vendor of the base overrides nothing, the backstop of the example neither.
+    assert_eq!(config.providers[1].breaker, whole.providers[0].breaker);
+    let (mine, theirs) = (&config.instance, &whole.instance);
+    assert_eq!((&mine.listen, mine.admin), (&theirs.listen, theirs.admin));
+    assert_eq!((&mine.cores, mine.driver), (&theirs.cores, theirs.driver));
+    assert_eq!(mine.expose_providers, theirs.expose_providers);
+}
+
+/// The example of the documentation, with the fixture's authority.
+fn loadable_example(fixture: &Fixture) -> String {
+    let public_key = fixture.authority.public_key().encode().unwrap();
+    include_str!("../../docs/srpd.example.toml").replace(EXAMPLE_AUTHORITY, &public_key)
+}
+
+const EXAMPLE_AUTHORITY: &str = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+
+#[test]
+fn the_example_loads() {
+    let fixture = Fixture::new();
+    let config = fixture.config(&loadable_example(&fixture));
+    let names: Vec<_> = config.providers.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["aloomu", "fleet-per", "vendor-us"]);
+    let chains: Vec<_> = config
+        .capabilities
+        .iter()
+        .map(|it| it.chain.clone())
+        .collect();
+    assert_eq!(chains, [vec![2, 0], vec![1, 2, 0], vec![0]]);
+    assert_eq!(config.capabilities[2].residency, set(&["au"]));
+    assert_eq!(config.keys[0].residency, set(&["au", "nz"]));
+    assert_eq!(config.keys[0].capabilities, Allowed::Some(vec![0, 1, 2]));
+    assert_eq!(config.keys[0].sha256[..4], [0xb5, 0xd4, 0x04, 0x5c]);
+    let vendor = &config.providers[2];
+    assert_eq!(vendor.timeouts.first_byte, Duration::from_secs(30));
+    assert_eq!(vendor.timeouts.connect, config.timeouts.connect);
+    assert_eq!(vendor.breaker.consecutive_failures, 3);
+    assert_eq!(vendor.breaker.quota_gate, Duration::from_secs(300));
+    assert_eq!(vendor.endpoints[0].authority(), "127.0.0.1:9121");
+    let accredited = config.providers[0].accreditation.as_ref().unwrap();
+    assert_eq!(accredited.authority, "au-accreditor");
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn of_the_whole_format_each_part_that_is_not_built_is_refused_by_name() {
+    let fixture = Fixture::new();
+    let public_key = fixture.authority.public_key().encode().unwrap();
+    let whole = include_str!("testdata/target.toml").replace(EXAMPLE_AUTHORITY, &public_key);
+    let errors = rejected(&fixture, &whole);
+    let mut keys: Vec<&str> = Vec::new();
+    for error in errors.iter() {
+        assert!(error.message.starts_with("not built yet"), "{errors}");
+        keys.push(&error.key);
+    }
+    assert_eq!(
+        keys,
+        [
+            "instance.currency",
+            "instance.tls",
+            "limits.pipelined_requests",
+            "market",
+            "ledger",
+            "provider[0].location",
+            "provider[0].capacity",
+            "provider[0].price",
+            "provider[0].balance",
+            "provider[0].health",
+            "provider[1].location",
+            "provider[1].capacity",
+            "provider[1].price",
+            "provider[2].price",
+            "capability[1].order",
+            "key[0].supply",
+            "key[0].requests_per_minute",
+            "key[0].tokens_per_minute",
+            "reservation",
+        ]
+    );
+}
+
+/// The base with a second backstop, of `nz`, and one more capability.
+fn two_backstops(fixture: &Fixture, capability: &str) -> Config {
+    let statement = fixture.statement("kauri", "nz", &["kauri.example"], 365);
+    fixture.accredit("kauri", statement);
+    fixture.config(&format!(
+        "{}\n[[provider]]\nname = \"kauri\"\njurisdiction = \"nz\"\n\
+         accreditation = \"kauri.accreditation.json\"\nendpoints = [\"http://kauri.example\"]\n\
+         models = {{ \"*\" = \"kauri-1\" }}\n\n[[capability]]\nname = \"x\"\n{capability}\n",
+        base(fixture)
+    ))
+}
+
+#[test]
+fn backstops_close_the_chains_that_may_be_served_there() {
+    const ALOOMU: usize = 0;
+    const VENDOR: usize = 1;
+    const KAURI: usize = 2;
+    let fixture = Fixture::new();
+    let chain = |capability: &str| {
+        let config = two_backstops(&fixture, capability);
+        assert_eq!(config.capabilities[0].chain, [VENDOR, KAURI, ALOOMU]);
+        assert_eq!(config.capabilities[1].chain, [ALOOMU], "sovereign");
+        config.capabilities[2].chain.clone()
+    };
+    assert_eq!(chain("chain = []"), [KAURI, ALOOMU]);
+    assert_eq!(chain("chain = []\nresidency = \"nz-only\""), [KAURI]);
+    assert_eq!(chain("chain = [\"aloomu\"]"), [ALOOMU, KAURI]);
+    assert_eq!(chain("chain = [\"kauri\", \"aloomu\"]"), [KAURI, ALOOMU]);
+}
+
+#[test]
+fn sovereign_stays_at_home_whatever_the_file_says() {
+    let fixture = Fixture::new();
+    for residency in ["", "residency = \"any\"", "residency = \"anz-only\""] {
+        let text = with(&fixture, "chain = []", &format!("chain = []\n{residency}"));
+        let config = fixture.config(&text);
+        assert_eq!(
+            config.capabilities[1].residency,
+            set(&["au"]),
+            "{residency}"
+        );
+    }
+}
+
+#[test]
+fn what_deserves_a_word_is_a_warning() {
+    let warned = |text: &str, fixture: &Fixture, line: &str, says: &str| {
+        let warnings = fixture.config(text).warnings;
+        let expected = text.lines().position(|found| found == line).unwrap() + 1;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].contains(&format!("srpd.toml:{expected}: ")),
+            "{warnings:?}"
+        );
+        assert!(warnings[0].contains(says), "{warnings:?}");
+    };
+    let mut fixture = Fixture::new();
+    let outside = "chain = [\"vendor\"]\nresidency = \"au-only\"";
+    let text = with(&fixture, "chain = [\"vendor\"]", outside);
+    warned(
+        &text,
+        &fixture,
+        "chain = [\"vendor\"]",
+        "outside the residency floor",
+    );
+
+    let text = base(&fixture);
+    let accreditation = "accreditation = \"aloomu.accreditation.json\"";
+    fixture.now += SignedDuration::from_hours(24 * 335);
+    assert!(
+        fixture.config(&text).warnings.is_empty(),
+        "30 days are left"
+    );
+    fixture.now += SignedDuration::from_secs(1);
+    warned(
+        &text,
+        &fixture,
+        accreditation,
+        "expires at 2027-11-22T00:00:00Z, in 29 days",
+    );
+
+    let fixture = Fixture::new();
+    let no_key = base(&fixture).split("[[key]]").next().unwrap().to_owned();
+    warned(&no_key, &fixture, "", "every call will get 401");
+}
+
+#[test]
+fn credentials_come_from_three_places() {
+    let fixture = Fixture::new();
+    fixture.write("key", " sk-from-file\r\n");
+    let secret = |table: &str| {
+        let line = "models = { smart = \"frontier-1\" }";
+        let text = with(&fixture, line, &format!("{line}\napi_key = {table}"));
+        let config = fixture.config(&text);
+        config.providers[1]
+            .api_key
+            .as_ref()
+            .unwrap()
+            .expose()
+            .to_vec()
+    };
+    assert_eq!(secret("{ env = \"SET\" }"), b"sk-from-env");
+    assert_eq!(secret("{ file = \"key\" }"), b"sk-from-file");
+    assert_eq!(secret("{ credential = \"key\" }"), b"sk-from-file");
+}
+
+#[test]
+fn no_message_shows_what_may_be_a_secret() {
+    let fixture = Fixture::new();
+    fixture.write("sekret", "sekret sekret");
+    let key = "sha256 = \"b5d4045c3f466fa91fe2cc6abe79232a1a57cdf104f7a26e716e0a1e2789df78\"";
+    let line = "models = { smart = \"frontier-1\" }";
+    let texts = [
+        with(&fixture, key, "sha256 = \"sekret\""),
+        with(&fixture, line, &format!("{line}\napi_key = \"sekret\"")),
+        with(
+            &fixture,
+            line,
+            &format!("{line}\napi_key = {{ env = \"sekret\" }}"),
+        ),
+        with(
+            &fixture,
+            line,
+            &format!("{line}\napi_key = {{ file = \"sekret\" }}"),
+        ),
+        with(
+            &fixture,
+            line,
+            &format!("{line}\napi_key = {{ credential = \"sekret\" }}"),
+        ),
+        with(
+            &fixture,
+            line,
+            &format!("{line}\napi_key = {{ env = \"sekret }}"),
+        ),
+        with(&fixture, line, &format!("{line}\napi_key = sekret")),
+    ];
+    for text in texts {
+        let errors = rejected(&fixture, &text).to_string();
+        assert!(!errors.contains("sekret"), "{errors}");
+    }
+}
+
+#[test]
+fn pinned_ranges_decide_about_addresses() {
+    let fixture = Fixture::new();
+    let line = "endpoints = [\"http://vendor.example/v1\"]";
+    let pinned = format!("{line}\naddresses = [\"10.0.0.0/8\", \"2001:db8::1\"]");
+    let config = fixture.config(&with(&fixture, line, &pinned));
+    let admits = |text: &str| {
+        let address: IpAddr = text.parse().unwrap();
+        config.providers[1].admits(address)
+    };
+    assert!(admits("10.255.0.1") && admits("::ffff:10.0.0.1") && admits("2001:db8::1"));
+    assert!(!admits("11.0.0.1") && !admits("::ffff:11.0.0.1") && !admits("2001:db8::2"));
+    assert!(config.providers[0].admits("11.0.0.1".parse().unwrap()));
+}
+
+#[test]
+fn cores_are_a_word_a_number_or_a_list() {
+    let fixture = Fixture::new();
+    let cores = |value: &str| {
+        let line = "jurisdiction = \"au\"";
+        let text = with(&fixture, line, &format!("{line}\ncores = {value}"));
+        fixture.config(&text).instance.cores
+    };
+    assert_eq!(cores("\"auto\""), Cores::Auto);
+    assert_eq!(cores("0x10"), Cores::Count(16.try_into().unwrap()));
+    assert_eq!(cores("[4, 0]"), Cores::Cpus(vec![4, 0]));
+}
+
+#[test]
+fn the_effective_configuration_is_complete_and_keeps_secrets() {
+    let fixture = Fixture::new();
+    let config = fixture.config(&loadable_example(&fixture));
+    let shown = effective(&config);
+    assert_eq!(shown["capability"][1]["chain"][2], "aloomu");
+    assert_eq!(shown["timeouts"]["call"], "10m");
+    assert_eq!(shown["provider"][2]["timeouts"]["first_byte"], "30s");
+    assert_eq!(shown["provider"][2]["api_key"], "set");
+    assert_eq!(shown["provider"][0]["models"]["*"], "aloomu-70b");
+    assert_eq!(shown["key"][0]["residency"], "au-only,nz-only");
+    let text = shown.to_string();
+    assert!(
+        !text.contains("sk-from-env") && !text.contains("b5d4045c"),
+        "{text}"
+    );
+    let tables: BTreeSet<&str> = shown
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let expected = [
+        "instance",
+        "limits",
+        "timeouts",
+        "retry",
+        "log",
+        "provider",
+        "capability",
+        "key",
+        "warnings",
+    ];
+    assert_eq!(tables, expected.into());
+}
+
+#[test]
+fn too_much_of_anything_is_refused() {
+    let fixture = Fixture::new();
+    let many =
+        |count: usize, table: fn(usize) -> String| -> String { (0..count).map(table).collect() };
+    let refused = |extra: String, says: &str| {
+        let errors = rejected(&fixture, &(base(&fixture) + &extra));
+        assert_eq!(errors.iter().count(), 1, "{errors}");
+        assert!(errors.to_string().contains(says), "{errors}");
+    };
+    let provider = |i| {
+        format!(
+            "[[provider]]\nname = \"p{i}\"\njurisdiction = \"us\"\nendpoints = [\"http://a\"]\n\
+             models = {{ smart = \"m\", sovereign = \"m\" }}\n"
+        )
+    };
+    let capability = |i| format!("[[capability]]\nname = \"c{i}\"\nchain = []\n");
+    refused(many(255, provider), "at most 256 tables [[provider]]");
+    refused(many(255, capability), "at most 256 tables [[capability]]");
+    let urls: Vec<String> = (0..1023).map(|i| format!("\"http://h{i}\"")).collect();
+    let large = provider(0).replace("\"http://a\"", &urls.join(","));
+    refused(large, "at most 1024 endpoints");
+    let names: Vec<String> = (0..64).map(|i| format!("\"p{i}\"")).collect();
+    let long = many(64, provider)
+        + &format!(
+            "[[capability]]\nname = \"long\"\nchain = [{}]\n",
+            names.join(",")
+        );
+    let long = long.replace("sovereign = \"m\"", "\"*\" = \"m\"");
+    refused(long, "at most 64 providers with the backstops, found 65");
+}

@@ -1,0 +1,303 @@
+//! A configuration becomes the tables that cores decide by.
+
+use std::net::IpAddr;
+
+use thiserror::Error;
+
+use super::registry::{Registry, RegistryFull};
+use super::resolve::{Resolved, pinned};
+use crate::base::{EndpointId, ProviderId, Secret};
+use crate::config::{self, Allowed, Config};
+use crate::policy::chain::{Chain, ChainError, Link};
+use crate::tables::Routes;
+use crate::tables::routes::{Capability, CapabilitySet, Endpoint, Key, Provider};
+
+/// Why a valid configuration can't be put in force.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// Too many names over the life of the process.
+    #[error(transparent)]
+    Full(#[from] RegistryFull),
+    /// A chain that can't be one.
+    #[error("capability {capability:?}: {error}")]
+    Chain {
+        /// Whose chain.
+        capability: String,
+        /// What is wrong with it.
+        error: ChainError,
+    },
+    /// A model name that JSON can't hold.
+    #[error("provider {provider:?}: its model for {capability:?} is not text: {error}")]
+    Model {
+        /// Whose model.
+        provider: String,
+        /// For what.
+        capability: String,
+        /// What is wrong with it.
+        error: serde_json::Error,
+    },
+}
+
+/// An address that a name resolved to, outside the provider's pinned ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Refused {
+    /// Whose name.
+    pub provider: ProviderId,
+    /// Which endpoint.
+    pub endpoint: EndpointId,
+    /// What it resolved to.
+    pub address: IpAddr,
+}
+
+/// The tables, and what was kept out of them.
+pub struct Built {
+    /// The tables.
+    pub routes: Routes,
+    /// Addresses outside a provider's `addresses`.
+    pub refused: Vec<Refused>,
+}
+
+/// Builds the tables of a configuration with the addresses known now.
+///
+/// # Errors
+/// See [`BuildError`]; the registry keeps ids that were given out before the error.
+pub fn build(
+    config: &Config,
+    registry: &mut Registry,
+    resolved: &Resolved,
+) -> Result<Built, BuildError> {
+    let mut refused = Vec::new();
+    let mut providers = Vec::with_capacity(config.providers.len());
+    for provider in &config.providers {
+        providers.push(build_provider(provider, registry, resolved, &mut refused)?);
+    }
+    let mut capabilities = Vec::with_capacity(config.capabilities.len());
+    for capability in &config.capabilities {
+        capabilities.push(build_capability(capability, config, registry)?);
+    }
+    let names = capabilities
+        .iter()
+        .map(|capability| capability.name.clone());
+    let by_name = names.zip(0..).collect();
+    let mut keys = std::collections::HashMap::default();
+    for key in &config.keys {
+        let rights = Key {
+            id: registry.key(&key.name)?,
+            capabilities: allowed(&key.capabilities),
+            residency: key.residency,
+        };
+        keys.insert(key.sha256, rights);
+    }
+    let routes = Routes {
+        keys,
+        capabilities,
+        by_name,
+        providers,
+        groups: config.instance.groups.clone(),
+        limits: config.limits,
+        timeouts: config.timeouts,
+        max_attempts: config.retry.max_attempts.get(),
+        expose_providers: config.instance.expose_providers,
+        access_log: config.log.access,
+    };
+    Ok(Built { routes, refused })
+}
+
+fn allowed(capabilities: &Allowed) -> CapabilitySet {
+    match capabilities {
+        Allowed::All => CapabilitySet::ALL,
+        Allowed::Some(positions) => {
+            let mut set = CapabilitySet::default();
+            // A position fits: ids run out long before.
+            let positions = positions.iter().filter_map(|p| u16::try_from(*p).ok());
+            positions.for_each(|position| set.insert(position));
+            set
+        }
+    }
+}
+
+fn build_provider(
+    provider: &config::Provider,
+    registry: &mut Registry,
+    resolved: &Resolved,
+    refused: &mut Vec<Refused>,
+) -> Result<Provider, BuildError> {
+    let id = registry.provider(&provider.name)?;
+    let mut endpoints = Vec::with_capacity(provider.endpoints.len());
+    for endpoint in &provider.endpoints {
+        let endpoint_id = registry.endpoint(id, &endpoint.url)?;
+        let found = resolved.addresses(&endpoint.host);
+        let (addresses, outside) = pinned(found, endpoint.port, &provider.addresses);
+        refused.extend(outside.into_iter().map(|address| Refused {
+            provider: id,
+            endpoint: endpoint_id,
+            address,
+        }));
+        endpoints.push(Endpoint {
+            id: endpoint_id,
+            addresses,
+            authority: endpoint.authority().into(),
+            prefix: endpoint.prefix.as_str().into(),
+        });
+    }
+    Ok(Provider {
+        id,
+        name: provider.name.as_str().into(),
+        jurisdiction: provider.jurisdiction,
+        endpoints,
+        api_key: provider.api_key.as_ref().map(field_line),
+        timeouts: provider.timeouts,
+        breaker: provider.breaker,
+    })
+}
+
+/// The credential as the line that is sent (RFC 6750 section 2.1).
+fn field_line(key: &Secret) -> Secret {
+    const NAME: &[u8] = b"authorization: Bearer ";
+    // Of its final size at once: growing would leave pieces of the key behind in freed memory.
+    let mut line = Vec::with_capacity(NAME.len() + key.expose().len() + 2);
+    line.extend_from_slice(NAME);
+    line.extend_from_slice(key.expose());
+    line.extend_from_slice(b"\r\n");
+    Secret::new(line)
+}
+
+fn build_capability(
+    capability: &config::Capability,
+    config: &Config,
+    registry: &mut Registry,
+) -> Result<Capability, BuildError> {
+    let mut links = Vec::with_capacity(capability.chain.len());
+    let mut models = Vec::with_capacity(capability.chain.len());
+    for position in &capability.chain {
+        let provider = &config.providers[*position];
+        // The configuration promises a model for each link.
+        let Some(model) = provider.models.get(&capability.name) else {
+            continue;
+        };
+        let quoted = serde_json::to_vec(model).map_err(|error| BuildError::Model {
+            provider: provider.name.clone(),
+            capability: capability.name.clone(),
+            error,
+        })?;
+        links.push(Link {
+            // Ids have run out before positions do.
+            provider: *position as u16,
+            jurisdiction: provider.jurisdiction,
+            backstop: provider.accreditation.is_some(),
+        });
+        models.push(quoted.into());
+    }
+    let chain = Chain::new(links).map_err(|error| BuildError::Chain {
+        capability: capability.name.clone(),
+        error,
+    })?;
+    Ok(Capability {
+        id: registry.capability(&capability.name)?,
+        name: capability.name.as_str().into(),
+        residency: capability.residency,
+        chain,
+        models,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::testing::{config, provider};
+    use super::*;
+    use crate::policy::residency::{Jurisdiction, JurisdictionSet};
+    use crate::telemetry::Names;
+
+    fn build_with(config: &Config, resolved: &Resolved) -> Result<Built, BuildError> {
+        let mut registry = Registry::new(Arc::new(Names::new()));
+        build(config, &mut registry, resolved)
+    }
+
+    #[test]
+    fn every_word_of_the_configuration_arrives() {
+        let config = config();
+        let routes = build_with(&config, &Resolved::default())
+            .expect("built")
+            .routes;
+        let vendor = &routes.providers[1];
+        assert_eq!(&*vendor.name, "vendor-us");
+        assert_eq!(vendor.jurisdiction.code(), "us");
+        let line = vendor.api_key.as_ref().expect("a key");
+        assert_eq!(line.expose(), b"authorization: Bearer sk-1\r\n");
+        let endpoint = &vendor.endpoints[0];
+        assert_eq!(
+            endpoint.addresses,
+            ["127.0.0.1:9121".parse().expect("address")]
+        );
+        assert_eq!(
+            (&*endpoint.authority, &*endpoint.prefix),
+            ("127.0.0.1:9121", "/v2")
+        );
+        let smart = &routes.capabilities[usize::from(routes.by_name["smart"])];
+        let links: Vec<_> = smart
+            .chain
+            .links()
+            .iter()
+            .map(|l| (l.provider, l.backstop))
+            .collect();
+        assert_eq!(links, [(1, false), (0, true)]);
+        assert_eq!(&*smart.models[0], br#""frontier \"1\"""#);
+        assert_eq!(&*smart.models[1], br#""aloomu-70b""#);
+        let key = &routes.keys[&[7; 32]];
+        assert!(key.capabilities.contains(0) && !key.capabilities.contains(1));
+        assert!(routes.keys[&[8; 32]].capabilities.contains(1));
+        assert_eq!(routes.max_attempts, 3);
+        assert!(routes.access_log && !routes.expose_providers);
+        let au = Jurisdiction::parse("au").expect("a jurisdiction");
+        assert_eq!(routes.capabilities[1].residency, JurisdictionSet::of(au));
+    }
+
+    #[test]
+    fn ids_outlive_a_reload_that_moves_positions() {
+        let mut registry = Registry::new(Arc::new(Names::new()));
+        let mut config = config();
+        let before = build(&config, &mut registry, &Resolved::default()).expect("built");
+        config
+            .providers
+            .insert(0, provider("new", "nz", "http://127.0.0.1:1"));
+        for capability in &mut config.capabilities {
+            capability
+                .chain
+                .iter_mut()
+                .for_each(|position| *position += 1);
+        }
+        let after = build(&config, &mut registry, &Resolved::default()).expect("built");
+        assert_eq!(after.routes.providers[1].id, before.routes.providers[0].id);
+        let endpoint =
+            |routes: &Routes, position: usize| routes.providers[position].endpoints[0].id;
+        assert_eq!(endpoint(&after.routes, 1), endpoint(&before.routes, 0));
+        assert_ne!(after.routes.providers[0].id, before.routes.providers[0].id);
+    }
+
+    #[test]
+    fn an_address_outside_the_pinned_ranges_is_left_out() {
+        let mut config = config();
+        config.providers[0].addresses = vec!["10.0.0.0/8".parse().expect("a range")];
+        config.providers[0].endpoints[0].host = "inference.example".into();
+        let mut resolved = Resolved::default();
+        let inside = "10.1.2.3".parse().expect("address");
+        let outside: IpAddr = "192.0.2.1".parse().expect("address");
+        resolved.set("inference.example", vec![outside, inside]);
+        let built = build_with(&config, &resolved).expect("built");
+        let endpoint = &built.routes.providers[0].endpoints[0];
+        assert_eq!(endpoint.addresses, [(inside, 9101).into()]);
+        assert_eq!(built.refused.len(), 1);
+        assert_eq!(built.refused[0].address, outside);
+    }
+
+    #[test]
+    fn a_literal_address_outside_the_pinned_ranges_is_left_out_too() {
+        let mut config = config();
+        config.providers[0].addresses = vec!["10.0.0.0/8".parse().expect("a range")];
+        let built = build_with(&config, &Resolved::default()).expect("built");
+        assert!(built.routes.providers[0].endpoints[0].addresses.is_empty());
+        assert_eq!(built.refused.len(), 1);
+    }
+}

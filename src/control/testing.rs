@@ -1,0 +1,139 @@
+//! A small configuration for this room's tests.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::base::Secret;
+use crate::config::*;
+use crate::policy::breaker::BreakerConfig;
+use crate::policy::limits::{Limits, Timeouts};
+use crate::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
+
+pub fn jurisdiction(code: &str) -> Jurisdiction {
+    Jurisdiction::parse(code).expect("a jurisdiction")
+}
+
+pub fn breaker() -> BreakerConfig {
+    BreakerConfig {
+        consecutive_failures: 5,
+        failure_ratio: 0.5,
+        ratio_window: Duration::from_secs(10),
+        ratio_min_calls: 20,
+        open: Duration::from_secs(1),
+        open_max: Duration::from_secs(60),
+        open_jitter: 0.5,
+        close_after: 2,
+        rate_limit_gate: Duration::from_secs(1),
+        quota_gate: Duration::from_secs(300),
+    }
+}
+
+fn timeouts() -> Timeouts {
+    Timeouts {
+        head: Duration::from_secs(10),
+        body: Duration::from_secs(60),
+        connect: Duration::from_secs(1),
+        first_byte: Duration::from_secs(60),
+        stream_idle: Duration::from_secs(120),
+        call: Duration::from_secs(600),
+        keep_alive: Duration::from_secs(75),
+        drain: Duration::from_secs(600),
+    }
+}
+
+/// A provider at `http://HOST:PORT`, that serves everything.
+pub fn provider(name: &str, code: &str, url: &str) -> Provider {
+    let authority = url.strip_prefix("http://").expect("a URL");
+    let (host, port) = authority.rsplit_once(':').expect("a port");
+    Provider {
+        name: name.into(),
+        jurisdiction: jurisdiction(code),
+        accreditation: None,
+        endpoints: vec![Endpoint {
+            url: url.into(),
+            host: host.into(),
+            port: port.parse().expect("a port"),
+            prefix: "/v1".into(),
+        }],
+        addresses: Vec::new(),
+        models: Models {
+            named: [].into(),
+            fallback: Some("m".into()),
+        },
+        api_key: None,
+        timeouts: timeouts(),
+        breaker: breaker(),
+    }
+}
+
+fn capability(name: &str, chain: Vec<usize>, residency: JurisdictionSet) -> Capability {
+    Capability {
+        name: name.into(),
+        chain,
+        residency,
+    }
+}
+
+fn key(name: &str, digest: u8, capabilities: Allowed) -> Key {
+    Key {
+        name: name.into(),
+        sha256: [digest; 32],
+        capabilities,
+        residency: JurisdictionSet::ALL,
+    }
+}
+
+/// The backstop `aloomu` in au and `vendor-us`; `smart` tries the vendor first, `sovereign`
+/// stays in au.
+pub fn config() -> Config {
+    let mut aloomu = provider("aloomu", "au", "http://127.0.0.1:9101");
+    aloomu.accreditation = Some(Accredited {
+        authority: "au-accreditor".into(),
+        valid_until: jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 90),
+    });
+    aloomu.models.fallback = Some("aloomu-70b".into());
+    let mut vendor = provider("vendor-us", "us", "http://127.0.0.1:9121");
+    vendor.endpoints[0].prefix = "/v2".into();
+    vendor.models.fallback = Some("frontier \"1\"".into());
+    vendor.api_key = Some(Secret::new(b"sk-1".to_vec()));
+    let au = JurisdictionSet::of(jurisdiction("au"));
+    Config {
+        instance: Instance {
+            jurisdiction: jurisdiction("au"),
+            listen: vec!["127.0.0.1:8080".parse().expect("an address")],
+            admin: "127.0.0.1:9090".parse().expect("an address"),
+            cores: Cores::Auto,
+            driver: Driver::Auto,
+            expose_providers: false,
+            groups: Groups::new(),
+        },
+        limits: Limits {
+            head_bytes: 32_768,
+            headers: 100,
+            body_bytes: 1 << 26,
+            connections_per_core: 20_000,
+            calls_per_core: 10_000,
+        },
+        timeouts: timeouts(),
+        retry: Retry {
+            max_attempts: NonZeroU32::new(3).expect("not zero"),
+            budget_ratio: 0.2,
+            budget_min: 3,
+        },
+        log: Log {
+            format: LogFormat::Json,
+            level: tracing::Level::INFO,
+            access: true,
+        },
+        providers: vec![aloomu, vendor],
+        capabilities: vec![
+            capability("smart", vec![1, 0], JurisdictionSet::ALL),
+            capability("sovereign", vec![0], au),
+        ],
+        keys: vec![
+            key("acme", 7, Allowed::Some(vec![0])),
+            key("all", 8, Allowed::All),
+        ],
+        warnings: Vec::new(),
+    }
+}

@@ -16,3 +16,4 @@ pub mod proxy;
 
 pub mod cli;
 pub mod demo;
+pub mod worker;

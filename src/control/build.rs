@@ -10,7 +10,7 @@ use crate::base::{EndpointId, ProviderId, Secret};
 use crate::config::{self, Allowed, Config};
 use crate::policy::chain::{Chain, ChainError, Link};
 use crate::tables::Routes;
-use crate::tables::routes::{Capability, CapabilitySet, Endpoint, Key, Provider};
+use crate::tables::routes::{Capability, CapabilitySet, Endpoint, Key, Model, Provider};
 
 /// Why a valid configuration can't be put in force.
 #[derive(Debug, Error)]
@@ -186,7 +186,10 @@ fn build_capability(
             jurisdiction: provider.jurisdiction,
             backstop: provider.accreditation.is_some(),
         });
-        models.push(quoted.into());
+        models.push(Model {
+            plain: model.as_bytes().into(),
+            json: quoted.into(),
+        });
     }
     let chain = Chain::new(links).map_err(|error| BuildError::Chain {
         capability: capability.name.clone(),
@@ -243,8 +246,8 @@ mod tests {
             .map(|l| (l.provider, l.backstop))
             .collect();
         assert_eq!(links, [(1, false), (0, true)]);
-        assert_eq!(&*smart.models[0], br#""frontier \"1\"""#);
-        assert_eq!(&*smart.models[1], br#""aloomu-70b""#);
+        assert_eq!(&*smart.models[0].json, br#""frontier \"1\"""#);
+        assert_eq!(&*smart.models[1].json, br#""aloomu-70b""#);
         let key = &routes.keys[&[7; 32]];
         assert!(key.capabilities.contains(0) && !key.capabilities.contains(1));
         assert!(routes.keys[&[8; 32]].capabilities.contains(1));

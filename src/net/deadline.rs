@@ -95,6 +95,14 @@ impl Deadlines {
         fired
     }
 
+    /// Shuts down every socket under watch.
+    pub fn end_all(&self) {
+        for entry in &mut self.0.borrow_mut().entries {
+            entry.ends = Ends::All;
+            entry.fire();
+        }
+    }
+
     /// Ends the wait of every connection that is idle. A request that has already arrived is
     /// still read and answered.
     pub fn end_idle(&self) {

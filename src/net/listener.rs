@@ -56,24 +56,14 @@ impl Listener {
     /// connection that it was about to return.
     ///
     /// # Errors
-    /// What the kernel says; after [`Closer::close`], `InvalidInput`.
+    /// What the kernel says; after [`Listener::close`], `InvalidInput`.
     pub async fn accept(&self, deadlines: &Deadlines) -> io::Result<Conn> {
         let (stream, _peer) = self.0.accept().await?;
         Conn::new(stream, deadlines)
     }
 
-    /// What ends `accept` from outside.
-    pub fn closer(&self) -> Closer {
-        Closer(self.0.as_raw_fd())
-    }
-}
-
-/// Ends a [`Listener`]'s accept; to be used only while the listener lives.
-pub struct Closer(std::os::fd::RawFd);
-
-impl Closer {
     /// The pending accept returns an error, and no further connection is let in.
     pub fn close(&self) {
-        shut_down(self.0, libc::SHUT_RDWR);
+        shut_down(self.0.as_raw_fd(), libc::SHUT_RDWR);
     }
 }

@@ -68,6 +68,12 @@ impl Pool {
         }
     }
 
+    /// Drops everything.
+    pub fn clear(&mut self) {
+        self.endpoints.iter_mut().for_each(Vec::clear);
+        self.idle = 0;
+    }
+
     /// Drops what has been idle for longer than `keep_alive`, what the provider has closed, and
     /// what belongs to endpoints that are gone. Returns how many.
     pub fn sweep(

@@ -132,6 +132,22 @@ impl Core {
         }
     }
 
+    /// Whether another client connection may be taken.
+    pub fn has_room(&self) -> bool {
+        self.connections.get() < self.routes().limits.connections_per_core
+    }
+
+    /// Whether the core is to stop.
+    pub fn stopped(&self) -> bool {
+        self.view.borrow().board().stopped()
+    }
+
+    /// Lets go of what outlives its connections, before the runtime ends.
+    pub fn retire(&self) {
+        self.slot.offer(&mut self.histograms.borrow_mut());
+        self.pool.borrow_mut().clear();
+    }
+
     /// Tells the office. If its queue is full the fact is lost, and counted: a call never waits.
     pub fn report(&self, fact: Fact) {
         if self.facts.try_send(fact).is_err() {

@@ -1,0 +1,122 @@
+//! One core: a pinned thread with a runtime of its own, its listeners, and its connections.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::Poll;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::net::deadline::TICK;
+use crate::net::listener::Listener;
+use crate::net::ring::{Form, Ring};
+use crate::net::{Conn, cpu};
+use crate::proxy::{self, Core, CoreParts};
+
+/// How long an accept that failed for want of descriptors waits before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Sweeps that a core makes after it was told to stop, so that what is in flight can end.
+const LAST_SWEEPS: usize = 4;
+
+/// What a core thread is made of.
+pub struct Worker {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The CPU that it is pinned to.
+    pub cpu: usize,
+    /// io_uring in that form, or epoll.
+    pub driver: Option<Form>,
+    /// One socket per data-plane address.
+    pub listeners: Vec<TcpListener>,
+    /// The rest.
+    pub core: CoreParts,
+}
+
+impl Worker {
+    /// Starts the thread. It ends when the board says stop.
+    ///
+    /// # Errors
+    /// The thread, or its runtime, can't be had.
+    pub fn start(self) -> io::Result<JoinHandle<()>> {
+        let (told, heard) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name(format!("srpd-core-{}", self.index))
+            .spawn(move || {
+                let ring = cpu::pin(self.cpu).and_then(|()| match self.driver {
+                    Some(form) => Ring::io_uring(form),
+                    None => Ring::epoll(),
+                });
+                match ring {
+                    Ok(mut ring) => ring.block_on(run(self.core, self.listeners, told)),
+                    Err(error) => drop(told.send(Err(error))),
+                }
+            })?;
+        match heard.recv() {
+            Ok(Ok(())) => Ok(thread),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::Error::other("the core thread ended while it started")),
+        }
+    }
+}
+
+async fn run(
+    parts: CoreParts,
+    listeners: Vec<TcpListener>,
+    told: std::sync::mpsc::SyncSender<io::Result<()>>,
+) {
+    let core = Rc::new(Core::new(parts));
+    let mut closers = Vec::new();
+    for listener in listeners {
+        let listener = match Listener::new(listener) {
+            Ok(listener) => Rc::new(listener),
+            Err(error) => return drop(told.send(Err(error))),
+        };
+        core.metrics.listener_opened();
+        closers.push(Rc::clone(&listener));
+        monoio::spawn(accept(Rc::clone(&core), listener));
+    }
+    drop(told.send(Ok(())));
+    while !core.stopped() {
+        monoio::time::sleep(TICK).await;
+        core.sweep();
+        if core.draining() {
+            for listener in closers.drain(..) {
+                listener.close();
+            }
+        }
+    }
+    // A runtime must not be dropped with operations in flight: end them first.
+    for _ in 0..LAST_SWEEPS {
+        core.deadlines.end_all();
+        monoio::time::sleep(TICK).await;
+    }
+    core.retire();
+}
+
+async fn accept(core: Rc<Core>, listener: Rc<Listener>) {
+    loop {
+        match listener.accept(&core.deadlines).await {
+            Ok(conn) if core.has_room() => {
+                monoio::spawn(contained(Rc::clone(&core), conn));
+            }
+            Ok(_too_many) => core.metrics.connection_refused(),
+            Err(_) if core.draining() => break,
+            Err(_) => monoio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+    core.metrics.listener_closed();
+}
+
+/// A panic ends the connection that it happened on, and nothing else; the guards on its way
+/// settle its call.
+async fn contained(core: Rc<Core>, conn: Conn) {
+    let mut serving = Box::pin(proxy::serve(core, conn));
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx)));
+        polled.unwrap_or(Poll::Ready(()))
+    })
+    .await;
+}

@@ -127,7 +127,7 @@ fn build_provider(
     for endpoint in &provider.endpoints {
         let endpoint_id = registry.endpoint(id, &endpoint.url)?;
         let found = resolved.addresses(&endpoint.host);
-        let (addresses, outside) = pinned(found, endpoint.port, &provider.addresses);
+        let (addresses, outside) = pinned(provider, found, endpoint.port);
         refused.extend(outside.into_iter().map(|address| Refused {
             provider: id,
             endpoint: endpoint_id,

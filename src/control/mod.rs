@@ -1,9 +1,18 @@
-//! The office: one thread that decides for every core and never makes one wait.
+//! The office: one thread that decides for every core and never makes one wait. It hears of
+//! failures as facts and reads the rest off counters; what it decides, it publishes.
 
+pub mod admin;
 pub mod breakers;
 pub mod build;
+pub mod desk;
+pub mod office;
+pub mod pages;
 pub mod registry;
+pub mod reload;
 pub mod resolve;
+mod signals;
+
+pub use office::{CoreLink, Ended, Office, OfficeHandle, Prepared};
 
 #[cfg(test)]
 mod testing;

@@ -7,10 +7,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 
 /// Addresses that are kept of one name.
 pub const ADDRESSES_MAX: usize = 16;
@@ -56,23 +55,17 @@ impl Resolved {
     }
 }
 
-/// The addresses inside the ranges, with the port, and those outside. No ranges: all are inside.
+/// The addresses that the provider admits, with the port, and those that it doesn't.
 pub fn pinned(
+    provider: &config::Provider,
     addresses: Vec<IpAddr>,
     port: u16,
-    ranges: &[IpNet],
 ) -> (Vec<SocketAddr>, Vec<IpAddr>) {
-    let (mut inside, mut outside) = (Vec::new(), Vec::new());
-    for address in addresses {
-        // An IPv4-mapped address reaches the IPv4 host: it has to be judged as that one.
-        let address = address.to_canonical();
-        if ranges.is_empty() || ranges.iter().any(|range| range.contains(&address)) {
-            inside.push(SocketAddr::new(address, port));
-        } else {
-            outside.push(address);
-        }
-    }
-    (inside, outside)
+    // An IPv4-mapped address reaches the IPv4 host: it is judged, and connected to, as that one.
+    let canonical = addresses.iter().map(IpAddr::to_canonical);
+    let (inside, outside): (Vec<_>, Vec<_>) = canonical.partition(|it| provider.admits(*it));
+    let with_port = |address| SocketAddr::new(address, port);
+    (inside.into_iter().map(with_port).collect(), outside)
 }
 
 /// The host names of a configuration that need a lookup.
@@ -104,6 +97,7 @@ pub async fn look_up(hosts: BTreeSet<String>) -> Lookups {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::provider;
     use super::*;
 
     fn ip(text: &str) -> IpAddr {
@@ -112,16 +106,10 @@ mod tests {
 
     #[test]
     fn a_mapped_address_is_judged_by_what_it_reaches() {
-        let ranges = ["10.0.0.0/8".parse().expect("a range")];
-        let (inside, outside) = pinned(
-            vec![
-                ip("::ffff:10.0.0.1"),
-                ip("::ffff:192.0.2.1"),
-                ip("10.9.9.9"),
-            ],
-            80,
-            &ranges,
-        );
+        let mut fleet = provider("fleet", "au", "http://inference.example:80");
+        fleet.addresses = vec!["10.0.0.0/8".parse().expect("a range")];
+        let found = ["::ffff:10.0.0.1", "::ffff:192.0.2.1", "10.9.9.9"].map(ip);
+        let (inside, outside) = pinned(&fleet, found.to_vec(), 80);
         assert_eq!(
             inside,
             [(ip("10.0.0.1"), 80).into(), (ip("10.9.9.9"), 80).into()]

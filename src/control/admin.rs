@@ -1,0 +1,151 @@
+//! The admin plane: read-only HTTP on its own listener. It runs on the office's thread, where no
+//! handler ever waits: what a slow client delays is its own connection.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Body;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::desk::Desk;
+use super::pages;
+use crate::openai::error::{ErrorCode, write_body};
+use crate::telemetry::exposition;
+
+/// Admin connections open at once; more wait in the listener's backlog.
+pub const CONNECTIONS_MAX: usize = 32;
+
+/// Bytes of a request's head.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Header fields of a request.
+pub const HEADERS_MAX: usize = 64;
+
+/// From the first byte of a request, or from the end of the last one, to its last header byte.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a connection is kept for further requests.
+const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+
+/// How long a response may then still take to be read.
+const LAST_RESPONSE_WITHIN: Duration = Duration::from_secs(10);
+
+/// After an accept that failed (no file descriptor left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+type Reply = Response<Full<Bytes>>;
+
+/// Accepts connections for as long as the office lives.
+pub async fn serve(listener: TcpListener, desk: Rc<RefCell<Desk>>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::task::spawn_local(connection(stream, Rc::clone(&desk), place));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "admin connection can't be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, desk: Rc<RefCell<Desk>>, _place: OwnedSemaphorePermit) {
+    let service = service_fn(move |request| {
+        let reply = reply(&desk.borrow(), &request);
+        async { Ok::<_, Infallible>(reply) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = std::pin::pin!(served);
+    // A connection's own failure (reset, malformed head, time-out) ends it, and nothing else.
+    tokio::select! {
+        _ = served.as_mut() => return,
+        () = tokio::time::sleep(CONNECTION_LIFE) => served.as_mut().graceful_shutdown(),
+    }
+    let _ = tokio::time::timeout(LAST_RESPONSE_WITHIN, served).await;
+}
+
+fn reply<B: Body>(desk: &Desk, request: &Request<B>) -> Reply {
+    let path = request.uri().path();
+    let page: fn(&Desk) -> Reply = match path {
+        "/healthz" => |_| page(TEXT, "ok\n"),
+        "/readyz" => ready,
+        "/metrics" => |desk| page(exposition::CONTENT_TYPE, pages::metrics(desk)),
+        "/srp/v1/providers" => |desk| page(JSON, pages::providers(desk)),
+        "/srp/v1/config" => |desk| page(JSON, pages::config(desk)),
+        _ => {
+            let message = format!("No such path on the admin plane: {path}");
+            return error(ErrorCode::UnknownUrl, &message);
+        }
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let message = format!("{path} is read with GET or HEAD");
+        let mut reply = error(ErrorCode::MethodNotAllowed, &message);
+        let allow = HeaderValue::from_static("GET, HEAD");
+        reply.headers_mut().insert(ALLOW, allow);
+        return reply;
+    }
+    if !request.body().is_end_stream() {
+        let mut reply = error(
+            ErrorCode::ContentTooLarge,
+            "The admin plane takes no bodies",
+        );
+        let close = HeaderValue::from_static("close");
+        reply.headers_mut().insert(CONNECTION, close);
+        return reply;
+    }
+    page(desk)
+}
+
+fn ready(desk: &Desk) -> Reply {
+    let reasons = pages::unready(desk, desk.clock.now());
+    if reasons.is_empty() {
+        page(TEXT, "ready\n")
+    } else {
+        let message = format!("Not ready: {}", reasons.join("; "));
+        error(ErrorCode::NoProviderAvailable, &message)
+    }
+}
+
+fn page(content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    let content_type = HeaderValue::from_static(content_type);
+    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    reply
+}
+
+/// An error in the one shape that SRP section 2 gives all of them.
+fn error(code: ErrorCode, message: &str) -> Reply {
+    let mut body = Vec::new();
+    write_body(&mut body, code, message, None);
+    let mut reply = page(JSON, body);
+    *reply.status_mut() =
+        StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let retry = if code.should_retry() { "true" } else { "false" };
+    let retry = HeaderValue::from_static(retry);
+    reply.headers_mut().insert("x-should-retry", retry);
+    reply
+}

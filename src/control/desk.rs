@@ -1,0 +1,435 @@
+//! What the office knows and decides, apart from when: every method runs to its end without
+//! waiting, and gets the time from outside.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::breakers::{BreakerBoard, News};
+use super::build::{BuildError, Built, Refused, build};
+use super::registry::Registry;
+use super::resolve::{Lookups, Resolved, host_names};
+use crate::base::{Clock, Moment, ProviderId};
+use crate::config::Config;
+use crate::policy::breaker::Transition;
+use crate::policy::retry::RepeatBudget;
+use crate::tables::{Board, Fact, Routes, Snapshot, States, Target};
+use crate::telemetry::{CoreHistograms, CoreMetrics, HistogramSlot, Names};
+
+/// Between two lookups of a name that is known.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
+
+/// Between two lookups of a name that never resolved.
+const LOOK_UP_UNKNOWN_EVERY: Duration = Duration::from_secs(5);
+
+/// What the office counts itself.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Reloads that took effect.
+    pub reloads: u64,
+    /// Reloads that were refused.
+    pub reload_failures: u64,
+    /// Whether the last reload was refused.
+    pub last_reload_refused: bool,
+    /// Addresses outside the pinned ranges, each time that they were seen.
+    pub refused: BTreeMap<ProviderId, u64>,
+    /// Lookups that failed.
+    pub lookup_failures: u64,
+}
+
+/// What the office knows.
+pub struct Desk {
+    /// The process's clock.
+    pub clock: Clock,
+    /// What it publishes to.
+    pub board: Arc<Board>,
+    /// Every core's counters.
+    pub cores: Vec<Arc<CoreMetrics>>,
+    /// The configuration in force.
+    pub config: Config,
+    /// The tables in force.
+    pub routes: Arc<Routes>,
+    /// Breakers and gates.
+    pub breakers: BreakerBoard,
+    /// All cores' histograms, merged.
+    pub times: CoreHistograms,
+    /// What it counts itself.
+    pub counts: Counts,
+    slots: Vec<Arc<HistogramSlot>>,
+    registry: Registry,
+    resolved: Resolved,
+    refused: HashSet<Refused>,
+    budgets: BTreeMap<ProviderId, RepeatBudget>,
+    expired: BTreeSet<ProviderId>,
+    draining: bool,
+    pending: News,
+    look_up_all: Moment,
+    look_up_unknown: Moment,
+}
+
+impl Desk {
+    /// A desk with this configuration in force, and a board that shows it.
+    ///
+    /// # Errors
+    /// The configuration can't be put in force.
+    pub fn new(
+        config: Config,
+        clock: Clock,
+        cores: Vec<Arc<CoreMetrics>>,
+        slots: Vec<Arc<HistogramSlot>>,
+        seed: u64,
+    ) -> Result<Desk, BuildError> {
+        let mut registry = Registry::new(Arc::new(Names::new()));
+        let resolved = Resolved::default();
+        let Built { routes, refused } = build(&config, &mut registry, &resolved)?;
+        let routes = Arc::new(routes);
+        let board = Arc::new(Board::new(Snapshot {
+            routes: Arc::clone(&routes),
+            states: States::new(),
+            draining: false,
+        }));
+        let now = clock.now();
+        let mut desk = Desk {
+            clock,
+            board,
+            cores,
+            config,
+            routes,
+            breakers: BreakerBoard::new(seed),
+            times: CoreHistograms::new(),
+            counts: Counts::default(),
+            slots,
+            registry,
+            resolved,
+            refused: HashSet::new(),
+            budgets: BTreeMap::new(),
+            expired: BTreeSet::new(),
+            draining: false,
+            pending: News::None,
+            look_up_all: now,
+            look_up_unknown: now,
+        };
+        desk.note_refused(refused);
+        desk.configure_targets();
+        desk.grant_repeats(now);
+        Ok(desk)
+    }
+
+    /// The names by id.
+    pub fn names(&self) -> &Arc<Names> {
+        self.registry.names()
+    }
+
+    /// Whether the instance is going down.
+    pub fn draining(&self) -> bool {
+        self.draining
+    }
+
+    /// A figure of every core, added up.
+    pub fn sum(&self, read: impl Fn(&CoreMetrics) -> u64) -> u64 {
+        self.cores.iter().map(|core| read(core)).sum()
+    }
+
+    /// Takes facts in and publishes what follows from them, all at once.
+    pub fn take_in(&mut self, facts: &[Fact], now: Moment) {
+        for fact in facts {
+            self.take_in_one(fact, now);
+        }
+        if self.pending == News::Now {
+            self.publish();
+        }
+        // Only now: the next probe must be taken by what this one showed.
+        for fact in facts {
+            if let Fact::Probe { target, .. } = fact {
+                self.board.free_probe(*target);
+            }
+        }
+    }
+
+    fn take_in_one(&mut self, fact: &Fact, now: Moment) {
+        match *fact {
+            Fact::Failed {
+                provider,
+                endpoint,
+                at,
+            } => {
+                for target in [Target::Provider(provider), Target::Endpoint(endpoint)] {
+                    // Successes first, so that a failure after them is not one more in a row.
+                    self.take_in_successes(target, now);
+                    let transition = self.breakers.failed(target, at);
+                    self.note_transition(target, transition);
+                }
+            }
+            Fact::Tripped { target, at } => {
+                let transition = self.breakers.tripped(target, at);
+                self.note_transition(target, transition);
+            }
+            Fact::Gated { target, until } => {
+                let news = self.breakers.gated(target, until, now);
+                if news == News::Now {
+                    let pause = until.since(now);
+                    self.log_target(target, |provider, endpoint| {
+                        tracing::info!(provider, endpoint, ?pause, "asked for a pause");
+                    });
+                }
+                self.pending = self.pending.max(news);
+            }
+            Fact::Probe {
+                target,
+                outcome,
+                at,
+            } => {
+                let transition = self.breakers.probed(target, outcome, at);
+                self.note_transition(target, transition);
+            }
+        }
+    }
+
+    fn take_in_successes(&mut self, target: Target, now: Moment) {
+        let total = self.successes(target);
+        self.breakers.succeeded(target, total, now);
+    }
+
+    /// Clean completions at a target since the start.
+    pub fn successes(&self, target: Target) -> u64 {
+        match target {
+            Target::Provider(id) => self.sum(|core| core.provider_successes(id)),
+            Target::Endpoint(id) => self.sum(|core| core.endpoint_successes(id)),
+        }
+    }
+
+    fn note_transition(&mut self, target: Target, transition: Option<Transition>) {
+        let Some(transition) = transition else { return };
+        self.pending = News::Now;
+        let now = self.clock.now();
+        self.log_target(target, |provider, endpoint| match transition {
+            Transition::Opened { until } => {
+                tracing::warn!(provider, endpoint, open = ?until.since(now), "breaker opened");
+            }
+            Transition::Reopened { until } => {
+                tracing::warn!(provider, endpoint, open = ?until.since(now), "breaker reopened");
+            }
+            Transition::Closed => tracing::info!(provider, endpoint, "breaker closed"),
+        });
+    }
+
+    /// Calls `log` with the target's provider and, if it is one, its endpoint.
+    fn log_target(&self, target: Target, log: impl FnOnce(&str, Option<&str>)) {
+        let names = self.registry.names().read();
+        match target {
+            Target::Provider(id) => log(names.provider(id), None),
+            Target::Endpoint(id) => {
+                let provider = names
+                    .endpoints
+                    .get(id.index())
+                    .map(|(provider, _)| *provider);
+                let provider = provider.map_or("?", |id| names.provider(id));
+                log(provider, Some(names.endpoint(id)));
+            }
+        }
+    }
+
+    /// What is due every 100 ms.
+    pub fn tick(&mut self, now: Moment) {
+        for target in self.targets() {
+            self.take_in_successes(target, now);
+        }
+        self.grant_repeats(now);
+        for slot in &self.slots {
+            slot.collect(&mut self.times);
+        }
+        if self.pending > News::None {
+            self.publish();
+        }
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for provider in &self.routes.providers {
+            targets.push(Target::Provider(provider.id));
+            targets.extend(provider.endpoints.iter().map(|it| Target::Endpoint(it.id)));
+        }
+        targets
+    }
+
+    fn grant_repeats(&mut self, now: Moment) {
+        let retry = self.config.retry;
+        for provider in &self.routes.providers {
+            let calls = self.cores.iter().map(|core| core.calls(provider.id)).sum();
+            let taken = self.board.repeats_taken(provider.id);
+            let budget = self
+                .budgets
+                .entry(provider.id)
+                .or_insert_with(|| RepeatBudget::new(retry.budget_ratio, retry.budget_min));
+            budget.observe(calls, taken, now);
+            let total = taken.saturating_add(u64::from(budget.left()));
+            self.board.grant_repeats(provider.id, total);
+        }
+    }
+
+    /// Repeats that a provider may still see.
+    pub fn repeats_left(&self, provider: ProviderId) -> u32 {
+        self.budgets.get(&provider).map_or(0, RepeatBudget::left)
+    }
+
+    /// Puts a configuration in force: its tables are published, known targets get its figures
+    /// and keep their state.
+    ///
+    /// # Errors
+    /// It can't be put in force; the old one stays.
+    pub fn put_in_force(&mut self, config: Config, lookups: Lookups) -> Result<(), BuildError> {
+        for (host, result) in lookups {
+            self.note_lookup(&host, result);
+        }
+        let built = build(&config, &mut self.registry, &self.resolved)?;
+        self.config = config;
+        self.routes = Arc::new(built.routes);
+        self.resolved.keep(&host_names(&self.config));
+        self.note_refused(built.refused);
+        self.configure_targets();
+        for budget in self.budgets.values_mut() {
+            let retry = self.config.retry;
+            budget.reconfigure(retry.budget_ratio, retry.budget_min);
+        }
+        self.grant_repeats(self.clock.now());
+        self.publish();
+        Ok(())
+    }
+
+    fn configure_targets(&mut self) {
+        let routes = Arc::clone(&self.routes);
+        for provider in &routes.providers {
+            let endpoints = provider.endpoints.iter().map(|it| Target::Endpoint(it.id));
+            for target in endpoints.chain([Target::Provider(provider.id)]) {
+                let successes = self.successes(target);
+                self.breakers.configure(target, provider.breaker, successes);
+            }
+        }
+    }
+
+    /// The host names that are due for a lookup.
+    pub fn due_lookups(&mut self, now: Moment) -> BTreeSet<String> {
+        let mut hosts = host_names(&self.config);
+        if now >= self.look_up_all {
+            self.look_up_all = now + LOOK_UP_EVERY;
+            self.look_up_unknown = now + LOOK_UP_UNKNOWN_EVERY;
+        } else if now >= self.look_up_unknown {
+            self.look_up_unknown = now + LOOK_UP_UNKNOWN_EVERY;
+            hosts.retain(|host| !self.resolved.is_known(host));
+        } else {
+            hosts.clear();
+        }
+        hosts
+    }
+
+    /// The host names of a configuration that no lookup has answered for.
+    pub fn unknown_hosts(&self, config: &Config) -> BTreeSet<String> {
+        let mut hosts = host_names(config);
+        hosts.retain(|host| !self.resolved.is_known(host));
+        hosts
+    }
+
+    /// Takes lookups in, and publishes new tables if an address changed.
+    pub fn looked_up(&mut self, lookups: Lookups) {
+        let mut changed = false;
+        for (host, result) in lookups {
+            changed |= self.note_lookup(&host, result);
+        }
+        match build(&self.config, &mut self.registry, &self.resolved) {
+            Ok(built) => {
+                self.note_refused(built.refused);
+                if changed {
+                    self.routes = Arc::new(built.routes);
+                    self.publish();
+                }
+            }
+            // It was built before, with the same names.
+            Err(error) => tracing::error!(%error, "new addresses can't be put in force"),
+        }
+    }
+
+    fn note_lookup(&mut self, host: &str, result: std::io::Result<Vec<std::net::IpAddr>>) -> bool {
+        match result {
+            Ok(addresses) if !addresses.is_empty() => {
+                let changed = self.resolved.set(host, addresses);
+                if changed {
+                    tracing::info!(host, addresses = ?self.resolved.addresses(host), "resolved");
+                }
+                changed
+            }
+            Ok(_) => {
+                self.note_failed_lookup(host, "no address");
+                false
+            }
+            Err(error) => {
+                self.note_failed_lookup(host, &error.to_string());
+                false
+            }
+        }
+    }
+
+    fn note_failed_lookup(&mut self, host: &str, error: &str) {
+        self.counts.lookup_failures += 1;
+        let kept = self.resolved.addresses(host);
+        tracing::warn!(host, error, ?kept, "lookup failed");
+    }
+
+    fn note_refused(&mut self, refused: Vec<Refused>) {
+        let names = self.registry.names().read();
+        for refusal in &refused {
+            *self.counts.refused.entry(refusal.provider).or_default() += 1;
+            if !self.refused.contains(refusal) {
+                tracing::error!(
+                    provider = names.provider(refusal.provider),
+                    endpoint = names.endpoint(refusal.endpoint),
+                    address = %refusal.address,
+                    "address outside the provider's pinned ranges: never connected to"
+                );
+            }
+        }
+        drop(names);
+        self.refused = refused.into_iter().collect();
+    }
+
+    /// Says, once each, which accreditations have run out. They were valid when the
+    /// configuration was loaded; the next load will reject them. Until then the backstop serves
+    /// on: losing it at midnight would break more than it protects, its border is unchanged, and
+    /// the metric has said so for thirty days.
+    pub fn check_accreditations(&mut self, wall: jiff::Timestamp) {
+        for (provider, routed) in self.config.providers.iter().zip(&self.routes.providers) {
+            let Some(accreditation) = &provider.accreditation else {
+                continue;
+            };
+            if accreditation.valid_until > wall {
+                self.expired.remove(&routed.id);
+            } else if self.expired.insert(routed.id) {
+                tracing::error!(
+                    provider = provider.name,
+                    valid_until = %accreditation.valid_until,
+                    "accreditation expired: the configuration can't be loaded again with it"
+                );
+            }
+        }
+    }
+
+    /// Tells the cores to take no new calls.
+    pub fn begin_drain(&mut self) {
+        self.draining = true;
+        self.publish();
+    }
+
+    /// Whether every core has stopped accepting, and has no call or connection left.
+    pub fn is_drained(&self) -> bool {
+        let left = |core: &CoreMetrics| core.listeners() + core.connections() + core.in_flight();
+        self.sum(left) == 0
+    }
+
+    fn publish(&mut self) {
+        self.pending = News::None;
+        self.board.publish(Snapshot {
+            routes: Arc::clone(&self.routes),
+            states: self.breakers.states().clone(),
+            draining: self.draining,
+        });
+    }
+}

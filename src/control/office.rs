@@ -1,0 +1,460 @@
+//! The office's thread: what wakes it, and in which order it acts.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rtrb::{Consumer, Producer};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::admin;
+use super::build::BuildError;
+use super::desk::Desk;
+use super::reload::{ReloadError, check_live};
+use super::resolve::{Lookups, look_up};
+use super::signals::{self, Asked, Signals};
+use crate::base::{Clock, Moment};
+use crate::config::{self, Config};
+use crate::tables::{Board, Fact};
+use crate::telemetry::{AccessRecord, CoreMetrics, HistogramSlot, Names, access};
+
+/// Facts that wait for the office at most; a core counts those that find no room.
+pub const FACTS_MAX: usize = 4096;
+
+/// Facts that are taken in before what follows from them is published.
+const FACTS_PER_BATCH: usize = 256;
+
+/// Events that wait for the office at most.
+const EVENTS_MAX: usize = 64;
+
+/// Between two looks at the cores' counters.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Between two looks at whether a drain is over.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+
+/// How long a start or a reload waits for names; what is unknown then is asked for again.
+const FIRST_LOOKUPS_WITHIN: Duration = Duration::from_secs(3);
+
+/// Helper threads for what blocks: lookups and reading files.
+const HELPERS_MAX: usize = 16;
+
+/// What one core shares with the office and the access log.
+pub struct CoreLink {
+    /// Its counters: the core is their only writer.
+    pub metrics: Arc<CoreMetrics>,
+    /// Where it leaves its histograms, about each second.
+    pub histograms: Arc<HistogramSlot>,
+    /// Where it sends facts, with `try_send`.
+    pub facts: mpsc::Sender<Fact>,
+    /// Where it puts access records.
+    pub access: Producer<AccessRecord>,
+}
+
+/// An office that has its tables ready, and what the others need of it.
+pub struct Prepared {
+    /// To be started.
+    pub office: Office,
+    /// One for each core.
+    pub links: Vec<CoreLink>,
+    /// The other ends of the cores' access rings, for
+    /// [`AccessLog::start`](crate::telemetry::AccessLog::start).
+    pub access: Vec<Consumer<AccessRecord>>,
+}
+
+/// Why the office ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every call had ended, and every connection was closed.
+    Drained,
+    /// `timeouts.drain` passed first.
+    DrainTimedOut,
+    /// It was asked a second time, or to stop at once.
+    Stopped,
+    /// Its thread panicked: a defect.
+    Panicked,
+}
+
+enum Event {
+    Reload,
+    Drain,
+    Stop,
+    Loaded(Result<Box<Config>, ReloadError>),
+    ReadyToUse(Box<Config>, Lookups),
+    LookedUp(Lookups),
+}
+
+/// The office before it is started.
+pub struct Office {
+    desk: Desk,
+    source: Option<PathBuf>,
+    facts: mpsc::Receiver<Fact>,
+    /// Held so that the channel stays open whatever becomes of the cores.
+    facts_in: mpsc::Sender<Fact>,
+}
+
+impl Office {
+    /// Builds the tables of a configuration and the links of so many cores. `source` is the file
+    /// that a reload reads again; without one, reloads are refused.
+    ///
+    /// # Errors
+    /// The configuration can't be put in force.
+    pub fn prepare(
+        config: Config,
+        source: Option<PathBuf>,
+        clock: Clock,
+        cores: usize,
+    ) -> Result<Prepared, BuildError> {
+        let (facts_in, facts) = mpsc::channel(FACTS_MAX);
+        let (mut links, mut consumers) = (Vec::new(), Vec::new());
+        for _ in 0..cores {
+            let (access, consumer) = access::ring();
+            consumers.push(consumer);
+            links.push(CoreLink {
+                metrics: Arc::new(CoreMetrics::new()),
+                histograms: Arc::new(HistogramSlot::new()),
+                facts: facts_in.clone(),
+                access,
+            });
+        }
+        let metrics = links.iter().map(|link| Arc::clone(&link.metrics)).collect();
+        let slots = links
+            .iter()
+            .map(|link| Arc::clone(&link.histograms))
+            .collect();
+        // Jitter only: a predictable seed would do no harm.
+        let seed = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+        let office = Office {
+            desk: Desk::new(config, clock, metrics, slots, seed)?,
+            source,
+            facts,
+            facts_in,
+        };
+        Ok(Prepared {
+            office,
+            links,
+            access: consumers,
+        })
+    }
+
+    /// What the cores read.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.desk.board)
+    }
+
+    /// The names by id.
+    pub fn names(&self) -> Arc<Names> {
+        Arc::clone(self.desk.names())
+    }
+
+    /// Starts the office's thread and the admin plane on `admin`. Returns when the signals (if
+    /// the office is to act on the process's) are taken over and names were looked up, three
+    /// seconds later at most.
+    ///
+    /// # Errors
+    /// The thread, its runtime, the signals or the listener can't be had.
+    pub fn start(self, admin: TcpListener, act_on_signals: bool) -> io::Result<OfficeHandle> {
+        let board = self.board();
+        let (events_in, events) = mpsc::channel(EVENTS_MAX);
+        let (started, wait) = std::sync::mpsc::sync_channel(1);
+        let for_tasks = events_in.clone();
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .max_blocking_threads(HELPERS_MAX)
+                .thread_name("srpd-helper")
+                .build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                    return Ended::Stopped;
+                }
+            };
+            let local = LocalSet::new();
+            let ended = local.block_on(&runtime, async move {
+                match Loop::enter(self, admin, act_on_signals, for_tasks, events).await {
+                    Ok(office) => {
+                        let _ = started.send(Ok(()));
+                        office.run().await
+                    }
+                    Err(error) => {
+                        let _ = started.send(Err(error));
+                        Ended::Stopped
+                    }
+                }
+            });
+            drop(local);
+            // A lookup that hangs must not keep the process.
+            runtime.shutdown_background();
+            ended
+        };
+        let thread = std::thread::Builder::new()
+            .name("srpd-office".into())
+            .spawn(run)?;
+        wait.recv()
+            .map_err(|_| io::Error::other("the office's thread panicked at its start"))??;
+        Ok(OfficeHandle {
+            thread,
+            events: events_in,
+            board,
+        })
+    }
+}
+
+/// A running office.
+pub struct OfficeHandle {
+    thread: JoinHandle<Ended>,
+    events: mpsc::Sender<Event>,
+    board: Arc<Board>,
+}
+
+impl OfficeHandle {
+    /// As SIGHUP: reads the configuration again.
+    pub fn reload(&self) {
+        self.send(Event::Reload);
+    }
+
+    /// As SIGTERM: takes no new calls and ends when those in flight have. A second time: ends.
+    pub fn drain(&self) {
+        self.send(Event::Drain);
+    }
+
+    /// Ends at once.
+    pub fn stop(&self) {
+        self.send(Event::Stop);
+    }
+
+    /// Waits for the end. When it returns, [`Board::stopped`] is true: the cores end too.
+    pub fn wait(self) -> Ended {
+        let ended = self.thread.join().unwrap_or(Ended::Panicked);
+        // Already so, but for a panic.
+        self.board.stop();
+        ended
+    }
+
+    fn send(&self, event: Event) {
+        // An office that has ended needs no event.
+        let _ = self.events.blocking_send(event);
+    }
+}
+
+/// The office at work.
+struct Loop {
+    desk: Rc<RefCell<Desk>>,
+    clock: Clock,
+    source: Option<PathBuf>,
+    facts: mpsc::Receiver<Fact>,
+    _facts_in: mpsc::Sender<Fact>,
+    events: mpsc::Receiver<Event>,
+    events_in: mpsc::Sender<Event>,
+    signals: Option<Signals>,
+    drain_until: Option<Moment>,
+    /// One reload at a time; a signal meanwhile asks for one more.
+    reloading: bool,
+    reload_again: bool,
+    looking_up: bool,
+}
+
+impl Loop {
+    async fn enter(
+        office: Office,
+        admin: TcpListener,
+        act_on_signals: bool,
+        events_in: mpsc::Sender<Event>,
+        events: mpsc::Receiver<Event>,
+    ) -> io::Result<Loop> {
+        let signals = act_on_signals.then(Signals::new).transpose()?;
+        admin.set_nonblocking(true)?;
+        let admin = tokio::net::TcpListener::from_std(admin)?;
+        let clock = office.desk.clock;
+        let desk = Rc::new(RefCell::new(office.desk));
+        tokio::task::spawn_local(admin::serve(admin, Rc::clone(&desk)));
+        let mut entered = Loop {
+            desk,
+            clock,
+            source: office.source,
+            facts: office.facts,
+            _facts_in: office.facts_in,
+            events,
+            events_in,
+            signals,
+            drain_until: None,
+            reloading: false,
+            reload_again: false,
+            looking_up: false,
+        };
+        entered.start_due_lookups();
+        if entered.looking_up
+            && let Ok(Some(event)) = timeout(FIRST_LOOKUPS_WITHIN, entered.events.recv()).await
+        {
+            // Nobody else can have sent one yet but who holds the handle, which isn't out.
+            entered.act_on(event);
+        }
+        Ok(entered)
+    }
+
+    async fn run(mut self) -> Ended {
+        let mut batch = Vec::with_capacity(FACTS_PER_BATCH);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ended = loop {
+            let draining = self.drain_until.is_some();
+            let ended = tokio::select! {
+                _ = self.facts.recv_many(&mut batch, FACTS_PER_BATCH) => {
+                    self.desk.borrow_mut().take_in(&batch, self.clock.now());
+                    batch.clear();
+                    None
+                }
+                Some(event) = self.events.recv() => self.act_on(event),
+                asked = signals::next(&mut self.signals) => match asked {
+                    Asked::Reload => self.act_on(Event::Reload),
+                    Asked::End => self.act_on(Event::Drain),
+                },
+                _ = tick.tick() => {
+                    self.tick();
+                    None
+                }
+                () = sleep(DRAIN_LOOK), if draining => self.look_at_drain(),
+            };
+            if let Some(ended) = ended {
+                break ended;
+            }
+        };
+        tracing::info!(?ended, "the office ends");
+        self.desk.borrow().board.stop();
+        ended
+    }
+
+    fn tick(&mut self) {
+        self.desk.borrow_mut().tick(self.clock.now());
+        self.start_due_lookups();
+    }
+
+    fn look_at_drain(&mut self) -> Option<Ended> {
+        if self.desk.borrow().is_drained() {
+            return Some(Ended::Drained);
+        }
+        let over = self
+            .drain_until
+            .is_some_and(|until| until <= self.clock.now());
+        over.then_some(Ended::DrainTimedOut)
+    }
+
+    fn act_on(&mut self, event: Event) -> Option<Ended> {
+        match event {
+            Event::Stop => return Some(Ended::Stopped),
+            Event::Drain if self.drain_until.is_some() => return Some(Ended::Stopped),
+            Event::Drain => self.begin_drain(),
+            Event::Reload => self.begin_reload(),
+            Event::Loaded(Ok(config)) => self.look_up_then_use(config),
+            Event::Loaded(Err(error)) => self.end_reload(Err(error)),
+            Event::ReadyToUse(config, lookups) => {
+                let result = self.desk.borrow_mut().put_in_force(*config, lookups);
+                self.end_reload(result.map_err(ReloadError::from));
+            }
+            Event::LookedUp(lookups) => {
+                self.looking_up = false;
+                self.desk.borrow_mut().looked_up(lookups);
+            }
+        }
+        None
+    }
+
+    fn begin_drain(&mut self) {
+        let mut desk = self.desk.borrow_mut();
+        let within = desk.config.timeouts.drain;
+        tracing::info!(?within, "draining: no new calls");
+        desk.begin_drain();
+        self.drain_until = Some(self.clock.now() + within);
+    }
+
+    fn start_due_lookups(&mut self) {
+        if self.looking_up {
+            return;
+        }
+        let mut desk = self.desk.borrow_mut();
+        desk.check_accreditations(jiff::Timestamp::now());
+        let hosts = desk.due_lookups(self.clock.now());
+        if hosts.is_empty() {
+            return;
+        }
+        self.looking_up = true;
+        self.send_when_done(async { Event::LookedUp(look_up(hosts).await) });
+    }
+
+    fn begin_reload(&mut self) {
+        if self.reloading {
+            self.reload_again = true;
+            return;
+        }
+        let Some(path) = self.source.clone() else {
+            tracing::warn!("reload asked for, but the configuration came from no file");
+            return;
+        };
+        self.reloading = true;
+        self.send_when_done(async { Event::Loaded(load(path).await) });
+    }
+
+    /// Names that are new have to be known before the tables that need them are published, or a
+    /// reload would take a serving provider out for the time of a lookup.
+    fn look_up_then_use(&mut self, config: Box<Config>) {
+        let desk = self.desk.borrow();
+        if let Err(error) = check_live(&desk.config, &config) {
+            drop(desk);
+            self.end_reload(Err(error));
+            return;
+        }
+        let hosts = desk.unknown_hosts(&config);
+        self.send_when_done(async {
+            let lookups = timeout(FIRST_LOOKUPS_WITHIN, look_up(hosts)).await;
+            Event::ReadyToUse(config, lookups.unwrap_or_default())
+        });
+    }
+
+    fn end_reload(&mut self, result: Result<(), ReloadError>) {
+        let mut desk = self.desk.borrow_mut();
+        desk.counts.last_reload_refused = result.is_err();
+        match result {
+            Ok(()) => {
+                desk.counts.reloads += 1;
+                for warning in &desk.config.warnings {
+                    tracing::warn!("{warning}");
+                }
+                tracing::info!(epoch = desk.board.epoch(), "configuration reloaded");
+            }
+            Err(error) => {
+                desk.counts.reload_failures += 1;
+                tracing::error!("reload refused, the configuration in force stays: {error}");
+            }
+        }
+        drop(desk);
+        self.reloading = false;
+        if std::mem::take(&mut self.reload_again) {
+            self.begin_reload();
+        }
+    }
+
+    fn send_when_done(&self, work: impl Future<Output = Event> + 'static) {
+        let events = self.events_in.clone();
+        tokio::task::spawn_local(async move {
+            // If the office has ended, nobody wants to know.
+            let _ = events.send(work.await).await;
+        });
+    }
+}
+
+async fn load(path: PathBuf) -> Result<Box<Config>, ReloadError> {
+    let read = move || config::load(Path::new(&path), jiff::Timestamp::now());
+    match tokio::task::spawn_blocking(read).await {
+        Ok(config) => Ok(Box::new(config?)),
+        Err(error) => Err(ReloadError::Unread(error.to_string())),
+    }
+}

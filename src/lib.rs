@@ -16,4 +16,5 @@ pub mod proxy;
 
 pub mod cli;
 pub mod demo;
+pub mod server;
 pub mod worker;

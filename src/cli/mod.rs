@@ -3,6 +3,8 @@
 mod accredit;
 mod check;
 mod key;
+mod log;
+mod serve;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigErrors, NAME_EXPECTED, is_name};
 use crate::policy::accreditation::KeyError;
+use crate::server::StartError;
 
 /// Exit status for arguments that make no sense: sysexits.h, `EX_USAGE`.
 pub const EXIT_USAGE: u8 = 64;
@@ -26,6 +29,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(serve::Arguments),
     Check(check::Arguments),
     #[command(subcommand)]
     Key(key::Command),
@@ -51,6 +55,10 @@ enum Failure {
     Random(#[from] getrandom::Error),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the office panicked: this is a defect")]
+    Panicked,
 }
 
 impl Failure {
@@ -96,6 +104,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Key(command) => key::run(&command, out),
         Command::Accredit(command) => accredit::run(command, out),

@@ -1,0 +1,239 @@
+//! A running instance, in the order in which it is put together: ports, tables, logs, office,
+//! cores. What fails at the start fails before a client is let in.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+use thiserror::Error;
+
+use crate::base::Clock;
+use crate::config::{Config, Cores, Driver};
+use crate::control::build::BuildError;
+use crate::control::{Ended, Office, OfficeHandle, Prepared, pages};
+use crate::net::ring::Form;
+use crate::net::{cpu, listener, ring};
+use crate::proxy::CoreParts;
+use crate::telemetry::{AccessLog, Sink};
+use crate::worker::Worker;
+
+/// How an instance is run, beside what its configuration says.
+pub struct Options {
+    /// The configuration's file, for reloads; without one, reloads are refused.
+    pub source: Option<PathBuf>,
+    /// Where the access log goes.
+    pub access: Sink,
+    /// Whether SIGHUP, SIGTERM and SIGINT are this instance's.
+    pub signals: bool,
+}
+
+/// Why an instance doesn't start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address can't be listened on.
+    #[error("{key} = {address}: {error}")]
+    Bind {
+        /// The setting.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel says.
+        error: io::Error,
+    },
+    /// The CPUs that are asked for aren't there.
+    #[error("instance.cores: {0}")]
+    Cores(String),
+    /// `instance.driver = "io_uring"`, and the kernel denies it.
+    #[error("instance.driver = \"io_uring\": the kernel denies it: {0}")]
+    Driver(io::Error),
+    /// The tables can't be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A thread, or what it needs, can't be had.
+    #[error("{what}: {error}")]
+    Thread {
+        /// Which one.
+        what: &'static str,
+        /// What the kernel says.
+        error: io::Error,
+    },
+}
+
+/// An instance at work.
+pub struct Running {
+    data: Vec<SocketAddr>,
+    admin: SocketAddr,
+    office: OfficeHandle,
+    access: AccessLog,
+    cores: Vec<JoinHandle<()>>,
+}
+
+/// Starts an instance.
+///
+/// # Errors
+/// [`StartError`]; nothing of it is left running then but threads that end by themselves.
+pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
+    let clock = Clock::new();
+    let cpus = cpus(&config.instance.cores)?;
+    let driver = driver(config.instance.driver)?;
+    let (data, mut listeners) = bind_data(&config.instance.listen, cpus.len())?;
+    let (admin, admin_listener) = bind_admin(config.instance.admin)?;
+
+    let Prepared {
+        office,
+        links,
+        access,
+    } = Office::prepare(config, options.source, clock, cpus.len())?;
+    let (board, names) = (office.board(), office.names());
+    let access = AccessLog::start(access, names, pages::code_name, options.access)
+        .map_err(thread("the access log"))?;
+    let office = office
+        .start(admin_listener, options.signals)
+        .map_err(thread("the office"))?;
+
+    let mut cores = Vec::with_capacity(cpus.len());
+    for ((index, &cpu), link) in cpus.iter().enumerate().zip(links) {
+        let worker = Worker {
+            index,
+            cpu,
+            driver,
+            listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
+            core: CoreParts {
+                board: board.clone(),
+                clock,
+                metrics: link.metrics,
+                histograms: link.histograms,
+                facts: link.facts,
+                access: link.access,
+                seed: getrandom::u64().unwrap_or(index as u64),
+            },
+        };
+        match worker.start() {
+            Ok(core) => cores.push(core),
+            Err(error) => {
+                board.stop();
+                return Err(thread("a core")(error));
+            }
+        }
+    }
+    let shown: Vec<String> = data.iter().map(ToString::to_string).collect();
+    tracing::info!(
+        data = ?shown,
+        admin = %admin,
+        cores = cpus.len(),
+        driver = driver.map_or("epoll", Form::name),
+        "listening"
+    );
+    Ok(Running {
+        data,
+        admin,
+        office,
+        access,
+        cores,
+    })
+}
+
+impl Running {
+    /// Where clients are served.
+    pub fn data_addresses(&self) -> &[SocketAddr] {
+        &self.data
+    }
+
+    /// Where operators are served.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// As SIGTERM.
+    pub fn drain(&self) {
+        self.office.drain();
+    }
+
+    /// Waits for the end: the office says when, the cores follow, the log is last.
+    pub fn wait(self) -> Ended {
+        let ended = self.office.wait();
+        for core in self.cores {
+            if core.join().is_err() {
+                tracing::error!("a core's thread panicked");
+            }
+        }
+        self.access.finish();
+        ended
+    }
+}
+
+fn thread(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |error| StartError::Thread { what, error }
+}
+
+fn cpus(cores: &Cores) -> Result<Vec<usize>, StartError> {
+    let allowed = cpu::allowed().map_err(|error| StartError::Cores(error.to_string()))?;
+    match cores {
+        Cores::Auto => Ok(allowed),
+        Cores::Count(count) => {
+            let count = count.get() as usize;
+            if count > allowed.len() {
+                let found = allowed.len();
+                let message = format!("{count} are asked for, and {found} are allowed here");
+                return Err(StartError::Cores(message));
+            }
+            Ok(allowed.into_iter().take(count).collect())
+        }
+        Cores::Cpus(cpus) => match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+            Some(cpu) => Err(StartError::Cores(format!(
+                "CPU {cpu} is not one of those allowed here: {allowed:?}"
+            ))),
+            None => Ok(cpus.clone()),
+        },
+    }
+}
+
+fn driver(wanted: Driver) -> Result<Option<Form>, StartError> {
+    match (wanted, ring::probe()) {
+        (Driver::Epoll, _) => Ok(None),
+        (_, Ok(form)) => Ok(Some(form)),
+        (Driver::IoUring, Err(error)) => Err(StartError::Driver(error)),
+        (Driver::Auto, Err(error)) => {
+            tracing::warn!(
+                %error,
+                "io_uring is denied here: falling back to epoll, which costs more CPU per call"
+            );
+            Ok(None)
+        }
+    }
+}
+
+type PerAddress = Vec<Vec<TcpListener>>;
+
+/// Binds every data-plane address once per core.
+fn bind_data(
+    addresses: &[SocketAddr],
+    cores: usize,
+) -> Result<(Vec<SocketAddr>, PerAddress), StartError> {
+    let mut bound = Vec::new();
+    let mut listeners = Vec::new();
+    for &address in addresses {
+        let failed = |error| StartError::Bind {
+            key: "instance.listen",
+            address,
+            error,
+        };
+        let sockets = listener::bind(address, cores).map_err(failed)?;
+        for socket in sockets.iter().take(1) {
+            bound.push(socket.local_addr().map_err(failed)?);
+        }
+        listeners.push(sockets);
+    }
+    Ok((bound, listeners))
+}
+
+fn bind_admin(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {
+    let failed = |error| StartError::Bind {
+        key: "instance.admin",
+        address,
+        error,
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    Ok((listener.local_addr().map_err(failed)?, listener))
+}

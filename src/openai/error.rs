@@ -170,3 +170,137 @@ fn write_optional(out: &mut Vec<u8>, text: Option<&str>) {
         None => out.extend_from_slice(b"null"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use std::collections::HashSet;
+
+    /// The table of SRP section 2, row by row.
+    #[test]
+    fn the_codes_are_those_of_the_protocol() {
+        let rows: &[(u16, &str, &[&str], bool)] = &[
+            (
+                400,
+                "invalid_request_error",
+                &[
+                    "invalid_json",
+                    "missing_model",
+                    "invalid_residency",
+                    "invalid_supply",
+                    "invalid_max_price",
+                    "invalid_service_tier",
+                ],
+                false,
+            ),
+            (401, "invalid_request_error", &["invalid_api_key"], false),
+            (
+                403,
+                "permission_error",
+                &["capability_not_allowed", "firm_not_reserved"],
+                false,
+            ),
+            (403, "residency_error", &["data_residency_mismatch"], false),
+            (
+                404,
+                "invalid_request_error",
+                &["model_not_found", "unknown_url"],
+                false,
+            ),
+            (429, "rate_limit_error", &["rate_limit_exceeded"], true),
+            (
+                429,
+                "capacity_error",
+                &[
+                    "firm_exhausted",
+                    "floating_unavailable",
+                    "price_above_limit",
+                    "curtailed",
+                ],
+                true,
+            ),
+            (502, "upstream_error", &["all_attempts_failed"], true),
+            (
+                503,
+                "service_unavailable_error",
+                &[
+                    "residency_unavailable",
+                    "no_provider_available",
+                    "overloaded",
+                ],
+                true,
+            ),
+            (504, "upstream_error", &["deadline_exceeded"], false),
+        ];
+        let mut expected = HashSet::new();
+        for (status, kind, codes, retry) in rows {
+            expected.extend(
+                codes
+                    .iter()
+                    .map(|code| (*status, *kind, Some(*code), *retry)),
+            );
+        }
+        for status in [400, 405, 408, 411, 413, 415, 431] {
+            expected.insert((status, "invalid_request_error", None, status == 408));
+        }
+        let built = |c: &ErrorCode| (c.status(), c.kind(), c.code(), c.should_retry());
+        let all: HashSet<_> = ErrorCode::ALL.iter().map(built).collect();
+        assert_eq!(all, expected);
+        assert_eq!(all.len(), ErrorCode::COUNT);
+    }
+
+    #[test]
+    fn codes_index_and_label_apart() {
+        let labels: HashSet<_> = ErrorCode::ALL.iter().map(|c| c.label()).collect();
+        assert_eq!(labels.len(), ErrorCode::COUNT);
+        for (index, code) in ErrorCode::ALL.iter().enumerate() {
+            assert_eq!(code.index(), index);
+            assert!(code.code().is_none_or(|text| text == code.label()));
+        }
+    }
+
+    #[test]
+    fn bodies_have_openais_shape() {
+        let mut out = Vec::new();
+        write_body(
+            &mut out,
+            ErrorCode::ModelNotFound,
+            "no \"x\"\n",
+            Some("model"),
+        );
+        let body: Value = serde_json::from_slice(&out).unwrap();
+        let expected = json!({"error": {
+            "message": "no \"x\"\n", "type": "invalid_request_error",
+            "param": "model", "code": "model_not_found",
+        }});
+        assert_eq!(body, expected);
+        out.clear();
+        write_body(&mut out, ErrorCode::LengthRequired, "", None);
+        let body: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            (&body["error"]["param"], &body["error"]["code"]),
+            (&Value::Null, &Value::Null)
+        );
+    }
+
+    #[test]
+    fn events_have_their_endpoints_shape() {
+        let event = |operation, code| {
+            let mut out = b"before".to_vec();
+            write_error_event(&mut out, operation, code, "gone", 7);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            event(Operation::ChatCompletions, "upstream_died"),
+            "beforedata: {\"error\":{\"message\":\"gone\",\"type\":\"upstream_error\",\
+             \"param\":null,\"code\":\"upstream_died\"}}\n\n"
+        );
+        assert!(event(Operation::Completions, "curtailed").contains("\"capacity_error\""));
+        assert_eq!(
+            event(Operation::Responses, "upstream_died"),
+            "beforeevent: error\ndata: {\"type\":\"error\",\"code\":\"upstream_died\",\
+             \"message\":\"gone\",\"param\":null,\"sequence_number\":7}\n\n"
+        );
+    }
+}

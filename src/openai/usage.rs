@@ -112,3 +112,76 @@ pub(super) fn read_usage(raw: &RawValue) -> Option<Usage> {
         output: output.unwrap_or(0),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_shape_of_usage_is_read() {
+        for (usage, input, output) in [
+            (
+                r#"{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}"#,
+                3,
+                4,
+            ),
+            (
+                r#"{"input_tokens":3,"output_tokens":4,"input_tokens_details":{"a":1}}"#,
+                3,
+                4,
+            ),
+            (r#"{"prompt_tokens":3,"total_tokens":3}"#, 3, 0),
+            (
+                r#"{"type":"tokens","input_tokens":3,"output_tokens":0}"#,
+                3,
+                0,
+            ),
+            (r#"{"total_tokens":9}"#, 9, 0),
+            (r#"{"prompt_tokens":0,"completion_tokens":null}"#, 0, 0),
+        ] {
+            let body = format!(r#" {{"a":[{{"usage":null}}],"usage" : {usage},"b":"\"}}"}} "#);
+            assert_eq!(
+                inspect_json(body.as_bytes()),
+                Ok(Some(Usage { input, output }))
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_count_is_not_guessed() {
+        for body in [
+            "{}",
+            "[]",
+            " \"text\" ",
+            "null",
+            r#"{"usage":null}"#,
+            r#"{"usage":"12"}"#,
+            r#"{"usage":{}}"#,
+            r#"{"usage":{"type":"duration","seconds":3}}"#,
+            r#"{"usage":{"prompt_tokens":-1}}"#,
+            r#"{"usage":{"prompt_tokens":"3"}}"#,
+            r#"{"a":{"usage":{"prompt_tokens":1}}}"#,
+        ] {
+            assert_eq!(inspect_json(body.as_bytes()), Ok(None), "{body}");
+        }
+        let twice = br#"{"usage":null,"usage":{"prompt_tokens":1}}"#;
+        assert_eq!(
+            inspect_json(twice),
+            Ok(Some(Usage {
+                input: 1,
+                output: 0
+            }))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_valid_to_its_last_byte(cut in 0..100_usize, junk in "[^ \t\r\n]{1,9}") {
+            let body = br#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":1}}"#;
+            prop_assert!(inspect_json(body).is_ok());
+            prop_assert_eq!(inspect_json(&body[..cut % body.len()]), Err(InvalidJson));
+            prop_assert_eq!(inspect_json(&[body, junk.as_bytes()].concat()), Err(InvalidJson));
+        }
+    }
+}

@@ -74,7 +74,7 @@ fn after_byte_order_mark(window: &[u8]) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sweep {
     /// The end of the last complete event, 0 if there is none. Up to here the window may be sent;
-    /// the next window begins here.
+    /// the next window begins here. Inside a spilled event, all of the window.
     pub complete: usize,
     /// The usage-only event that the client didn't ask for: to be left out. At most once in a
     /// stream.
@@ -114,7 +114,7 @@ impl StreamScanner {
     }
 
     /// Looks at the complete events of `window`, which begins where the last sweep's `complete`
-    /// was, or where the last spilled window ended. The same stream gives the same results however
+    /// was, or where what was spilled ended. The same stream gives the same results however
     /// it is cut into windows.
     pub fn sweep(&mut self, window: &[u8]) -> Sweep {
         let mut sweep = Sweep {
@@ -122,9 +122,9 @@ impl StreamScanner {
             remove: None,
         };
         if self.spill.is_some() {
-            match self.end_of_spill(window) {
-                Some(end) => sweep.complete = end,
-                None => return sweep,
+            sweep.complete = self.sweep_spill(window);
+            if self.spill.is_some() {
+                return sweep;
             }
         }
         let mut at = sweep.complete;
@@ -199,7 +199,7 @@ impl StreamScanner {
         let name = &window[event.name.clone()];
         let error = name == b"error";
         let telling = error
-            || responses && (name.is_empty() || is_terminal(name))
+            || responses && (is_terminal(name) || !name.starts_with(b"response."))
             || has_member(&self.usage_key, &payload, |first| first == b'{')
             || has_member(&self.error_key, &payload, |first| first != b'n');
         if !telling {

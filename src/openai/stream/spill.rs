@@ -106,55 +106,47 @@ fn usage_behind(rest: &[u8]) -> Behind {
 }
 
 impl StreamScanner {
-    /// Tells the scanner that `window`, in which the last sweep found no complete event
-    /// (`complete` 0), is passed on as it is for want of room: the next window goes on where it
-    /// ends, in the middle of the event. An event that is spilled is never removed.
-    pub fn spill(&mut self, window: &[u8]) {
+    /// Tells the scanner that `rest`, which the last sweep left behind `complete`, is passed on as
+    /// it is for want of room: the next window goes on in the middle of that event, and sweeps
+    /// hand all of it out until the event is over. Such an event is never removed, and not looked
+    /// at for errors; its token counts and its being a terminal event are found.
+    pub fn spill(&mut self, rest: &[u8]) {
         let begin = match self.begun {
             true => 0,
-            false => after_byte_order_mark(window),
+            false => after_byte_order_mark(rest),
         };
         self.begun = true;
-        let mut spill = self.spill.take().unwrap_or_else(|| {
-            Box::new(Spill {
+        if self.spill.is_none() {
+            self.spill = Some(Box::new(Spill {
                 line: Line::Start,
                 carry: Vec::new(),
                 usage: None,
                 ends_stream: false,
                 failed: false,
-            })
-        });
-        let piece = &window[begin..];
-        spill.look(piece, &self.usage_key, self.operation);
-        match spill.line.end_of_event(piece) {
+            }));
+        }
+        self.sweep_spill(&rest[begin..]);
+    }
+
+    /// How much of `window` belongs to the spilled event.
+    pub(super) fn sweep_spill(&mut self, window: &[u8]) -> usize {
+        let Some(mut spill) = self.spill.take() else {
+            return 0;
+        };
+        let outcome = spill.line.end_of_event(window);
+        let end = outcome.unwrap_or(window.len());
+        spill.look(&window[..end], &self.usage_key, self.operation);
+        match outcome {
             Err(line) => {
                 spill.line = line;
                 self.spill = Some(spill);
             }
-            // Not as agreed: the window had the end of an event in it.
-            Ok(_) => self.settle(&spill),
-        }
-    }
-
-    /// The end of the spilled event in `window`, after which the scanner goes on as before it.
-    pub(super) fn end_of_spill(&mut self, window: &[u8]) -> Option<usize> {
-        let mut spill = self.spill.take()?;
-        match spill.line.end_of_event(window) {
-            Err(_) => {
-                self.spill = Some(spill);
-                None
-            }
-            Ok(end) => {
-                spill.look(&window[..end], &self.usage_key, self.operation);
-                self.settle(&spill);
-                Some(end)
+            Ok(_) => {
+                self.usage = spill.usage.or(self.usage);
+                self.ended |= spill.ends_stream;
+                self.failed |= spill.failed;
             }
         }
-    }
-
-    fn settle(&mut self, spill: &Spill) {
-        self.usage = spill.usage.or(self.usage);
-        self.ended |= spill.ends_stream;
-        self.failed |= spill.failed;
+        end
     }
 }

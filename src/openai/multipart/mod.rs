@@ -4,6 +4,9 @@
 //! (preambles, bare line feeds, padding, equal names, extended parameters), and the provider must
 //! read the same `model` as we do. Every SDK writes forms that pass.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::ops::Range;
 

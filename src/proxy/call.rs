@@ -286,7 +286,9 @@ impl Routed<'_> {
             provider: self.routes.expose_providers.then_some(&*provider.name),
         };
         let ending = passage.relay(client, served, settlement).await;
-        settlement.used(provider, ending.usage);
+        if ending.verdict == Verdict::Succeeded || ending.usage.is_some() {
+            settlement.used(provider, ending.usage);
+        }
         attempt.end(ending.verdict);
         Tried::Ended(match ending.outcome {
             Outcome::Completed => End::Complete,

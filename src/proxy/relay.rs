@@ -258,6 +258,10 @@ impl Way<'_, '_, '_> {
                     inbound.done = true;
                     window = Buffer::default();
                 }
+                Err(_) if scanner.failed() => {
+                    // The provider's own error event has told the client.
+                    return Ending::cut(Verdict::ErrorEvent, scanner.usage());
+                }
                 Err(verdict) => {
                     let verdict = passage.late(verdict);
                     self.say_died(client, verdict, &scanner, chunked).await;

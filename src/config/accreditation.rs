@@ -62,8 +62,12 @@ pub(super) fn read(
 ) -> Option<Accredited> {
     let path = at.text("the path of an accreditation file")?.text;
     let surroundings = context.surroundings;
-    let verified = file(&surroundings.directory.join(path))
-        .map_err(|error| format!("expected a readable accreditation file: {}", error.kind()))
+    let path = surroundings.directory.join(path);
+    let verified = file(&path)
+        .map_err(|error| {
+            let path = path.display();
+            format!("expected a readable accreditation file at {path}: {error}")
+        })
         .and_then(|text| verify(&text, subject, context).map_err(|error| error.to_string()));
     let accredited = verified.map_err(|message| at.fail(message)).ok()?;
     let left = accredited.valid_until.duration_since(surroundings.now);

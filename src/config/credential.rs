@@ -62,7 +62,7 @@ fn credential_path(name: &str, surroundings: &Surroundings<'_>) -> Result<PathBu
 }
 
 fn from_file(path: &Path) -> Result<Secret, String> {
-    let refused = |error: io::Error| format!("expected a readable file: {}", error.kind());
+    let refused = |error: io::Error| format!("expected a readable file: {error}");
     let file = File::open(path).map_err(refused)?;
     // Room for all of it from the start: a vector that grows leaves copies behind.
     let mut content = Zeroizing::new(Vec::with_capacity(CREDENTIAL_BYTES_MAX as usize + 1));

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
-use zeroize::Zeroizing;
 
 use super::{Config, ConfigErrors, parse};
-use crate::policy::accreditation::{AuthorityKey, Statement};
+use crate::policy::accreditation::{AuthorityKey, RFC_8410, Statement};
 use crate::policy::residency::Jurisdiction;
 
 /// A directory where `aloomu.accreditation.json` makes the provider "aloomu" on `127.0.0.1` the
@@ -26,7 +25,7 @@ impl Fixture {
     pub fn new() -> Fixture {
         let fixture = Fixture {
             directory: tempfile::tempdir().unwrap(),
-            authority: AuthorityKey::from_seed(&Zeroizing::new([7; 32])),
+            authority: AuthorityKey::from_pem(RFC_8410).unwrap(),
             now: "2026-11-22T00:00:00Z".parse().unwrap(),
         };
         let statement = fixture.statement("aloomu", "au", &["127.0.0.1"], 365);

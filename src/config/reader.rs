@@ -2,6 +2,7 @@
 //! complaint about every key that no section asked for.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -14,7 +15,8 @@ pub(super) struct Table<'t> {
     path: String,
     span: Range<usize>,
     entries: Option<&'t DeTable<'t>>,
-    asked: RefCell<Vec<&'static str>>,
+    asked: RefCell<BTreeSet<&'static str>>,
+    not_built: RefCell<BTreeSet<&'static str>>,
     problems: &'t Problems<'t>,
 }
 
@@ -42,13 +44,14 @@ impl<'t> Table<'t> {
             span: document.span(),
             entries: Some(document.get_ref()),
             asked: RefCell::default(),
+            not_built: RefCell::default(),
             problems,
         }
     }
 
     /// The value of a key, if it is there.
     pub(super) fn get(&self, key: &'static str) -> Option<Value<'t>> {
-        self.asked.borrow_mut().push(key);
+        self.asked.borrow_mut().insert(key);
         self.entry(key)
     }
 
@@ -72,6 +75,7 @@ impl<'t> Table<'t> {
                 span: self.span.clone(),
                 entries: None,
                 asked: RefCell::default(),
+                not_built: RefCell::default(),
                 problems: self.problems,
             })
     }
@@ -86,24 +90,24 @@ impl<'t> Table<'t> {
     /// Keys of the format whose part of the product doesn't exist yet: refused by name, since
     /// nothing would obey them.
     pub(super) fn not_built(&self, keys: &[&'static str]) {
-        for value in keys.iter().filter_map(|key| self.get(key)) {
+        self.not_built.borrow_mut().extend(keys);
+        for value in keys.iter().filter_map(|key| self.entry(key)) {
             value.fail("not built yet: nothing in this version would obey it");
         }
     }
 
     /// Complains about every key that was not asked for.
     pub(super) fn finish(self) {
-        let asked = self.asked.borrow();
+        let (asked, not_built) = (self.asked.borrow(), self.not_built.borrow());
         for key in self.entries.into_iter().flat_map(|entries| entries.keys()) {
             let name = key.get_ref().as_ref();
-            if asked.contains(&name) {
+            if asked.contains(name) || not_built.contains(name) {
                 continue;
             }
             let message = match nearest(name, asked.iter().copied()) {
                 Some(known) => format!("unknown key; did you mean `{known}`?"),
                 None => {
-                    let mut known = asked.clone();
-                    known.sort_unstable();
+                    let known: Vec<&str> = asked.iter().copied().collect();
                     format!("unknown key; expected one of: {}", known.join(", "))
                 }
             };
@@ -214,6 +218,7 @@ impl<'t> Value<'t> {
             span: self.span.clone(),
             entries: Some(entries),
             asked: RefCell::default(),
+            not_built: RefCell::default(),
             problems: self.problems,
         })
     }

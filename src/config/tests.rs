@@ -181,7 +181,7 @@ fn files_that_cannot_be_read_are_named() {
 fn defaults_are_those_of_the_example() {
     let fixture = Fixture::new();
     let config = fixture.config(&base(&fixture));
-    let whole = fixture.config(&loadable_example(&fixture));
+    let whole = fixture.config(EXAMPLE);
     assert_eq!(
         format!("{:?}", config.limits),
         format!("{:?}", whole.limits)
@@ -197,18 +197,13 @@ fn defaults_are_those_of_the_example() {
     assert_eq!(mine.expose_providers, theirs.expose_providers);
 }
 
-/// The example of the documentation, with the fixture's authority.
-fn loadable_example(fixture: &Fixture) -> String {
-    let public_key = fixture.authority.public_key().encode().unwrap();
-    include_str!("../../docs/srpd.example.toml").replace(EXAMPLE_AUTHORITY, &public_key)
-}
-
-const EXAMPLE_AUTHORITY: &str = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+/// The example of the documentation: its authority is the fixture's.
+const EXAMPLE: &str = include_str!("../../docs/srpd.example.toml");
 
 #[test]
 fn the_example_loads() {
     let fixture = Fixture::new();
-    let config = fixture.config(&loadable_example(&fixture));
+    let config = fixture.config(EXAMPLE);
     let names: Vec<_> = config.providers.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["aloomu", "fleet-per", "vendor-us"]);
     let chains: Vec<_> = config
@@ -235,9 +230,7 @@ fn the_example_loads() {
 #[test]
 fn of_the_whole_format_each_part_that_is_not_built_is_refused_by_name() {
     let fixture = Fixture::new();
-    let public_key = fixture.authority.public_key().encode().unwrap();
-    let whole = include_str!("testdata/target.toml").replace(EXAMPLE_AUTHORITY, &public_key);
-    let errors = rejected(&fixture, &whole);
+    let errors = rejected(&fixture, include_str!("testdata/target.toml"));
     let mut keys: Vec<&str> = Vec::new();
     for error in errors.iter() {
         assert!(error.message.starts_with("not built yet"), "{errors}");
@@ -267,6 +260,34 @@ fn of_the_whole_format_each_part_that_is_not_built_is_refused_by_name() {
             "reservation",
         ]
     );
+}
+
+#[test]
+fn the_documentation_has_every_key_of_the_whole_format() {
+    let documentation = include_str!("../../docs/CONFIGURATION.md");
+    let whole: toml::Table = include_str!("testdata/target.toml").parse().unwrap();
+    let mut missing = Vec::new();
+    for (name, value) in &whole {
+        if !documentation.contains(&format!("[{name}]")) {
+            missing.push(format!("[{name}]"));
+        }
+        let built = !["market", "ledger", "reservation"].contains(&name.as_str());
+        let tables = value.as_array().cloned().unwrap_or(vec![value.clone()]);
+        for key in tables
+            .iter()
+            .flat_map(|table| table.as_table().unwrap().keys())
+        {
+            let spellings = [
+                format!("`{key}`"),
+                format!("{name}.{key}`"),
+                format!("{name}.{key}]`"),
+            ];
+            if built && !spellings.iter().any(|it| documentation.contains(it)) {
+                missing.push(format!("{name}.{key}"));
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
 }
 
 /// The base with a second backstop, of `nz`, and one more capability.
@@ -443,7 +464,7 @@ fn cores_are_a_word_a_number_or_a_list() {
 #[test]
 fn the_effective_configuration_is_complete_and_keeps_secrets() {
     let fixture = Fixture::new();
-    let config = fixture.config(&loadable_example(&fixture));
+    let config = fixture.config(EXAMPLE);
     let shown = effective(&config);
     assert_eq!(shown["capability"][1]["chain"][2], "aloomu");
     assert_eq!(shown["timeouts"]["call"], "10m");
@@ -506,4 +527,26 @@ fn too_much_of_anything_is_refused() {
         );
     let long = long.replace("sovereign = \"m\"", "\"*\" = \"m\"");
     refused(long, "at most 64 providers with the backstops, found 65");
+}
+
+proptest::proptest! {
+    /// Whatever is missing or misspelt: an answer, and errors in the file's order.
+    #[test]
+    fn damaged_files_are_answered(
+        dropped in proptest::collection::vec(0usize..110, 0..4),
+        at in 0usize..4000,
+        instead in "[a-z0-9\"\\[\\]{}=.,# -]{0,3}",
+    ) {
+        let fixture = Fixture::new();
+        let kept = EXAMPLE.lines().enumerate().filter(|(line, _)| !dropped.contains(line));
+        let mut text: String = kept.flat_map(|(_, line)| [line, "\n"]).collect();
+        if text.is_char_boundary(at) && text.is_char_boundary(at + 1) {
+            text.replace_range(at..at + 1, &instead);
+        }
+        if let Err(errors) = fixture.parse(&text) {
+            let lines: Vec<_> = errors.iter().map(|error| error.line.unwrap()).collect();
+            proptest::prop_assert!(!lines.is_empty() && lines.is_sorted());
+            proptest::prop_assert!(*lines.last().unwrap() <= text.lines().count() + 1);
+        }
+    }
 }

@@ -26,7 +26,9 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
+use ed25519_dalek::pkcs8::{
+    DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes,
+};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -157,9 +159,13 @@ impl AuthorityKey {
             .map_err(|_| KeyError::Private)
     }
 
-    /// PKCS#8 PEM.
+    /// PKCS#8 PEM, without the public half: OpenSSL 3.0 reads no other.
     pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
-        self.0
+        let bytes = KeypairBytes {
+            secret_key: self.0.to_bytes(),
+            public_key: None,
+        };
+        bytes
             .to_pkcs8_pem(LineEnding::LF)
             .map_err(|_| KeyError::Private)
     }
@@ -351,6 +357,12 @@ fn instant(text: &str, member: &'static str) -> Result<Timestamp, AccreditationE
         })
 }
 
+/// The sample key of RFC 8410 section 10.3, whose public half the example configuration has.
+#[cfg(test)]
+pub(crate) const RFC_8410: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+    -----END PRIVATE KEY-----\n";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -473,6 +485,14 @@ mod tests {
         assert!(statement().is_about("aloomu", us).is_err());
         assert!(statement().covers("B.Example").is_ok());
         assert!(statement().covers("c.example").is_err());
+    }
+
+    #[test]
+    fn keys_are_those_of_rfc_8410() {
+        let key = AuthorityKey::from_pem(RFC_8410).unwrap();
+        let public = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+        assert_eq!(key.public_key().encode().unwrap(), public);
+        assert_eq!(*key.to_pem().unwrap(), RFC_8410);
     }
 
     #[test]

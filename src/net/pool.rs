@@ -74,23 +74,22 @@ impl Pool {
         self.idle = 0;
     }
 
-    /// Drops what has been idle for longer than `keep_alive`, what the provider has closed, and
-    /// what belongs to endpoints that are gone. Returns how many.
+    /// Drops what has been idle for longer than its endpoint's keep-alive, what the provider has
+    /// closed, and what belongs to endpoints that are gone (`keep_alive` says none). Returns how
+    /// many.
     pub fn sweep(
         &mut self,
         now: Moment,
-        keep_alive: Duration,
-        mut is_known: impl FnMut(EndpointId) -> bool,
+        keep_alive: impl Fn(EndpointId) -> Option<Duration>,
     ) -> usize {
         let before = self.idle;
         for (index, stack) in self.endpoints.iter_mut().enumerate() {
             if stack.is_empty() {
                 continue;
             }
-            let known = u16::try_from(index).is_ok_and(|index| is_known(EndpointId(index)));
-            stack.retain_mut(|idle| {
-                known && now.since(idle.since) < keep_alive && idle.conn.reader.is_quiet()
-            });
+            let endpoint = u16::try_from(index).ok().map(EndpointId);
+            let limit = endpoint.and_then(&keep_alive).unwrap_or_default();
+            stack.retain_mut(|idle| now.since(idle.since) < limit && idle.conn.reader.is_quiet());
         }
         self.idle = self.endpoints.iter().map(Vec::len).sum();
         before - self.idle

@@ -188,11 +188,11 @@ impl Core {
         self.housekept.set(now);
         self.slot.offer(&mut self.histograms.borrow_mut());
         let mut pool = self.pool.borrow_mut();
-        let evicted = pool.sweep(now, routes.timeouts.keep_alive, |endpoint| {
-            routes
-                .providers
-                .iter()
-                .any(|provider| provider.endpoints.iter().any(|known| known.id == endpoint))
+        let evicted = pool.sweep(now, |endpoint| {
+            let mut owners = routes.providers.iter();
+            let owner =
+                owners.find(|owner| owner.endpoints.iter().any(|own| own.id == endpoint))?;
+            Some(owner.timeouts.keep_alive)
         });
         for _ in 0..evicted {
             self.metrics.pool_evicted();

@@ -205,18 +205,25 @@ impl Itinerary<'_> {
     /// The candidate itself, if its provider had its repeat, no attempt is left, the last one is
     /// kept for an untried backstop, or the candidate is another call's.
     pub fn repeat(&mut self, after: Candidate) -> Result<Candidate, Candidate> {
-        let bit = 1 << after.position;
-        let ours = self.links.get(after.position) == Some(&after.link);
-        let spent = self.attempts >= self.max_attempts || self.last_is_kept();
-        if !ours || self.repeatable & bit == 0 || spent {
+        if !self.may_repeat(&after) {
             return Err(after);
         }
+        let bit = 1 << after.position;
         self.repeatable &= !bit;
         self.attempts += 1;
         Ok(Candidate {
             repeat: true,
             ..after
         })
+    }
+
+    /// Whether [`Itinerary::repeat`] would give leave. Nothing is counted.
+    #[inline]
+    pub fn may_repeat(&self, after: &Candidate) -> bool {
+        let bit = 1 << after.position;
+        let ours = self.links.get(after.position) == Some(&after.link);
+        let spent = self.attempts >= self.max_attempts || self.last_is_kept();
+        ours && self.repeatable & bit != 0 && !spent
     }
 
     /// Attempts made so far, repeats included.

@@ -13,13 +13,14 @@ use super::message::{Body, Edit, Order};
 use super::reject::Rejection;
 use super::relay::Passage;
 use super::settle::{Attempt, Settlement};
+use super::targets::Permit;
 use super::verdict::Verdict;
 use crate::base::Moment;
 use crate::openai::{BodyKind, ErrorCode, probe, probe_form, with_include_usage};
 use crate::policy::chain::{Candidate, Itinerary};
 use crate::policy::residency::Residency;
 use crate::tables::Routes;
-use crate::tables::routes::{Capability, Model};
+use crate::tables::routes::{Capability, Model, Provider};
 use crate::telemetry::Outcome;
 
 /// How a call left the client's connection.
@@ -198,49 +199,56 @@ impl Routed<'_> {
         settlement: &mut Settlement<'_>,
     ) -> End {
         let core = self.core;
-        loop {
-            let now = core.now();
-            if now >= self.until {
-                return End::Rejected(deadline_exceeded());
-            }
+        let mut now = core.recently();
+        while now < self.until {
             let next = itinerary.next(|candidate| {
-                let provider = self
-                    .routes
-                    .providers
-                    .get(usize::from(candidate.provider()))?;
+                let provider = self.provider(candidate.provider())?;
                 core.with_view(|view| core.targets.borrow_mut().take(view, provider, None, now))
             });
-            let Some((mut candidate, mut permit)) = next else {
+            let Some((candidate, permit)) = next else {
                 return End::Rejected(self.nobody(itinerary.attempts(), now));
             };
-            loop {
-                let Some(provider) = self.routes.providers.get(usize::from(candidate.provider()))
-                else {
-                    break;
-                };
-                let Some(attempt) = Attempt::open(core, provider, &candidate, permit, settlement)
-                else {
-                    break;
-                };
-                let tried = attempt.tried();
-                let verdict = match self.attempt(client, &candidate, attempt, settlement).await {
-                    Tried::Ended(end) => return end,
-                    Tried::Failed(Verdict::Deadline) => return End::Rejected(deadline_exceeded()),
-                    Tried::Failed(verdict) => verdict,
-                };
-                let Some(again) = core.permit_repeat(tried, verdict, core.recently()) else {
-                    break;
-                };
-                permit = again;
-                match itinerary.repeat(candidate) {
-                    Ok(repeat) => candidate = repeat,
-                    Err(_) => {
-                        core.give_back(provider, permit);
-                        break;
-                    }
-                }
+            let visit = self.visit(client, &mut itinerary, candidate, permit, settlement);
+            if let Some(end) = visit.await {
+                return end;
             }
+            now = core.now();
         }
+        End::Rejected(deadline_exceeded())
+    }
+
+    /// Tries one provider, and perhaps once more. None if the call is to go on to the next.
+    async fn visit(
+        &self,
+        client: &mut Client,
+        itinerary: &mut Itinerary<'_>,
+        mut candidate: Candidate,
+        mut permit: Permit,
+        settlement: &mut Settlement<'_>,
+    ) -> Option<End> {
+        let provider = self.provider(candidate.provider())?;
+        loop {
+            let attempt = Attempt::open(self.core, provider, &candidate, permit, settlement)?;
+            let tried = attempt.tried();
+            let verdict = match self.attempt(client, &candidate, attempt, settlement).await {
+                Tried::Ended(end) => return Some(end),
+                Tried::Failed(Verdict::Deadline) => {
+                    return Some(End::Rejected(deadline_exceeded()));
+                }
+                Tried::Failed(verdict) => verdict,
+            };
+            if !itinerary.may_repeat(&candidate) {
+                return None;
+            }
+            permit = self
+                .core
+                .permit_repeat(tried, verdict, self.core.recently())?;
+            candidate = itinerary.repeat(candidate).ok()?;
+        }
+    }
+
+    fn provider(&self, position: u16) -> Option<&Provider> {
+        self.routes.providers.get(usize::from(position))
     }
 
     /// One attempt, to its end.
@@ -340,7 +348,7 @@ impl Routed<'_> {
             .iter()
             .filter(|link| self.residency.allows(link.jurisdiction));
         let soonest = inside
-            .filter_map(|link| self.routes.providers.get(usize::from(link.provider)))
+            .filter_map(|link| self.provider(link.provider))
             .map(|provider| {
                 core.with_view(|view| core.targets.borrow_mut().usable_from(view, provider, now))
             })

@@ -1,1 +1,42 @@
-fn main() {}
+//! srpd-bench: the yardsticks that srpd is held against. A raw byte forwarder on the same runtime
+//! (the floor), a canned OpenAI upstream, and a closed-loop client. `perf/compare-nginx` runs them.
+
+mod forward;
+mod load;
+mod runtime;
+mod shape;
+mod upstream;
+mod wire;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Measuring instruments; each subcommand runs one thread, pinned if `--cpu` says so.
+#[derive(Parser)]
+#[command(version)]
+enum Command {
+    /// Forward bytes both ways between each client connection and one upstream connection of its
+    /// own: what any proxy on this runtime costs at least.
+    Forward(forward::Options),
+    /// Answer `POST /v1/chat/completions` with canned completions and streams.
+    Upstream(upstream::Options),
+    /// Call an endpoint in a closed loop and print the figures as one JSON object.
+    Load(load::Options),
+}
+
+fn main() -> ExitCode {
+    let result: io::Result<()> = match Command::parse() {
+        Command::Forward(options) => forward::run(&options),
+        Command::Upstream(options) => upstream::run(&options),
+        Command::Load(options) => load::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("srpd-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! What the benchmarks work on: messages as SDKs and vendors send them, tables of a usual size.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use srpd::base::{CapabilityId, EndpointId, KeyId, Moment, ProviderId};
+use srpd::http::{self, ChunkedDecoder, HeadLimits, HeadSlots};
+use srpd::openai::{self, Operation, StreamScanner};
+use srpd::policy::breaker::BreakerConfig;
+use srpd::policy::chain::{Chain, Link};
+use srpd::policy::limits::{Limits, Timeouts};
+use srpd::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
+use srpd::tables::routes::{Capability, CapabilitySet, Digest, Endpoint, Key, Provider};
+use srpd::tables::{Board, Routes, Snapshot, States, View};
+
+/// The defaults of `[limits]`.
+pub const HEAD_LIMITS: HeadLimits = HeadLimits {
+    bytes: 32_768,
+    fields: 100,
+};
+
+/// Runs each step once: what it finds out about the CPU the first time is no part of a call.
+fn warm_up() {
+    let mut slots = HeadSlots::new();
+    let request = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n";
+    http::parse_request(request, &HEAD_LIMITS, &mut slots).expect("valid");
+    let response = b"HTTP/1.1 204 No Content\r\n\r\n";
+    http::parse_response(response, &HEAD_LIMITS, &mut slots, false).expect("valid");
+    openai::probe(br#"{"model":"smart","messages":[]}"#).expect("valid");
+    openai::inspect_json(br#"{"usage":null}"#).expect("valid");
+    StreamScanner::new(Operation::ChatCompletions, true).sweep(b"data: {}\n\n");
+    Sha256::digest(b"a key");
+}
+
+/// Room for a head, so that no benchmark counts an allocation that the corridor's buffers save.
+const HEAD_ROOM: usize = 16 * 1024;
+
+/// A head as openai-python sends it, and the buffer that the next one is written to.
+pub fn request_head() -> (Vec<u8>, Vec<u8>) {
+    let head = "POST /v1/chat/completions HTTP/1.1\r\n\
+        Host: 127.0.0.1:8080\r\n\
+        Accept-Encoding: gzip, deflate\r\n\
+        Connection: keep-alive\r\n\
+        Accept: application/json\r\n\
+        Content-Type: application/json\r\n\
+        User-Agent: OpenAI/Python 2.7.1\r\n\
+        X-Stainless-Lang: python\r\n\
+        X-Stainless-Package-Version: 2.7.1\r\n\
+        X-Stainless-OS: Linux\r\n\
+        X-Stainless-Arch: x64\r\n\
+        X-Stainless-Runtime: CPython\r\n\
+        X-Stainless-Runtime-Version: 3.11.7\r\n\
+        Authorization: Bearer sk-srp-0123456789abcdefghijklmnopqrstuvwxyzABCD\r\n\
+        X-Sovereign-Residency: au-only\r\n\
+        X-Stainless-Async: false\r\n\
+        x-stainless-retry-count: 0\r\n\
+        x-stainless-read-timeout: 600\r\n\
+        Content-Length: 1024\r\n\r\n";
+    warm_up();
+    (head.into(), Vec::with_capacity(HEAD_ROOM))
+}
+
+/// A head as a vendor behind a CDN sends it, and the buffer that the next one is written to.
+pub fn response_head() -> (Vec<u8>, Vec<u8>) {
+    let head = "HTTP/1.1 200 OK\r\n\
+        Date: Sun, 22 Nov 2026 04:00:00 GMT\r\n\
+        Content-Type: application/json\r\n\
+        Content-Length: 1024\r\n\
+        Connection: keep-alive\r\n\
+        access-control-expose-headers: X-Request-ID\r\n\
+        openai-organization: acme-1\r\n\
+        openai-processing-ms: 412\r\n\
+        openai-version: 2020-10-01\r\n\
+        x-ratelimit-limit-requests: 10000\r\n\
+        x-ratelimit-limit-tokens: 2000000\r\n\
+        x-ratelimit-remaining-requests: 9999\r\n\
+        x-ratelimit-remaining-tokens: 1999680\r\n\
+        x-ratelimit-reset-requests: 6ms\r\n\
+        x-ratelimit-reset-tokens: 9ms\r\n\
+        x-request-id: req_0123456789abcdef0123456789abcdef\r\n\
+        strict-transport-security: max-age=31536000; includeSubDomains; preload\r\n\
+        cf-cache-status: DYNAMIC\r\n\
+        Set-Cookie: __cf_bm=abcdef; path=/; HttpOnly; Secure; SameSite=None\r\n\
+        Server: cloudflare\r\n\
+        CF-RAY: 9a2b3c4d5e6f7a8b-SYD\r\n\r\n";
+    warm_up();
+    (head.into(), Vec::with_capacity(HEAD_ROOM))
+}
+
+/// Code in a JSON string: quotes and line ends escaped, as most long prompts are.
+pub const CODE: &str =
+    r#"fn main() {\n    let name = \"world\";\n    println!(\"hello, {name}\");\n}\n"#;
+
+/// Prose in a JSON string: hardly anything is escaped.
+pub const PROSE: &str = "The harbour was quiet, and the tide was going out past the wharves. ";
+
+fn padded(front: &str, filler: &str, back: &str, bytes: usize) -> Vec<u8> {
+    warm_up();
+    let mut body = front.to_owned();
+    while body.len() + filler.len() + back.len() <= bytes {
+        body.push_str(filler);
+    }
+    let gap = bytes.saturating_sub(body.len() + back.len());
+    body.extend(std::iter::repeat_n(' ', gap));
+    body.push_str(back);
+    body.into_bytes()
+}
+
+/// A chat request of so many bytes, nearly all of them in one message.
+pub fn chat_request(bytes: usize) -> Vec<u8> {
+    padded(
+        r#"{"messages":[{"role":"system","content":"You are terse."},{"role":"user","content":""#,
+        CODE,
+        r#""}],"model":"smart","temperature":0.2,"max_tokens":256,"stream":true}"#,
+        bytes,
+    )
+}
+
+/// A chat request of so many bytes, nearly all of them small members of tools.
+pub fn tool_request(bytes: usize) -> Vec<u8> {
+    padded(
+        r#"{"model":"smart","messages":[{"role":"user","content":"Book it."}],"tools":[{"type":"function"}"#,
+        r#",{"type":"function","function":{"name":"book","description":"Books \"it\".","parameters":{"type":"object","properties":{"seats":{"type":"integer","minimum":1},"day":{"type":"string"}},"required":["seats","day"]}}}"#,
+        r#"],"stream":true}"#,
+        bytes,
+    )
+}
+
+/// A chat completion of so many bytes, nearly all of them `filler` over and over.
+pub fn chat_response(filler: &str, bytes: usize) -> Vec<u8> {
+    padded(
+        r#"{"id":"chatcmpl-1","object":"chat.completion","created":1760000000,"model":"frontier-1","choices":[{"index":0,"message":{"role":"assistant","content":""#,
+        filler,
+        r#"","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":212,"completion_tokens":148,"total_tokens":360,"prompt_tokens_details":{"cached_tokens":0}}}"#,
+        bytes,
+    )
+}
+
+/// A key as clients send it.
+pub fn client_key() -> Vec<u8> {
+    warm_up();
+    b"sk-srp-0123456789abcdefghijklmnopqrstuvwxyzABCD".to_vec()
+}
+
+/// A relay in the middle of a stream, and so many events in hand.
+pub fn window(count: usize) -> (Vec<u8>, StreamScanner) {
+    let mut scanner = StreamScanner::new(Operation::ChatCompletions, true);
+    scanner.sweep(&events(1));
+    (events(count), scanner)
+}
+
+/// So many events of a chat stream whose usage was asked for.
+fn events(count: usize) -> Vec<u8> {
+    const EVENT: &str = "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\
+        \"created\":1760000000,\"model\":\"frontier-1\",\"service_tier\":\"default\",\
+        \"system_fingerprint\":\"fp_0123456789\",\"choices\":[{\"index\":0,\"delta\":\
+        {\"content\":\" tide\"},\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n";
+    EVENT.repeat(count).into_bytes()
+}
+
+/// An event in its chunk, and a relay in the middle of a stream.
+pub fn event_chunk() -> (Vec<u8>, ChunkedDecoder, StreamScanner) {
+    let (event, scanner) = window(1);
+    let size = format!("{:x}\r\n", event.len());
+    let chunk = [size.as_bytes(), &event, b"\r\n"].concat();
+    let mut decoder = ChunkedDecoder::new();
+    decoder.decode(&mut chunk.clone()).expect("well framed");
+    (chunk, decoder, scanner)
+}
+
+/// What a call asks the tables.
+pub struct Asked {
+    /// Of its key.
+    pub digest: Digest,
+    /// Its `model`.
+    pub capability: &'static str,
+    /// Its `X-Sovereign-Residency`.
+    pub residency: Option<&'static str>,
+    /// When it came.
+    pub now: Moment,
+}
+
+/// Keys, capabilities and providers of a middling instance.
+const KEYS: u16 = 100;
+const CAPABILITIES: [&str; 8] = [
+    "smart",
+    "fast",
+    "sovereign",
+    "embed",
+    "vision",
+    "code",
+    "draft",
+    "rerank",
+];
+const COUNTRIES: [&str; 6] = ["us", "us", "de", "nz", "au", "au"];
+
+fn digest(key: u16) -> Digest {
+    Sha256::digest(key.to_be_bytes()).into()
+}
+
+fn jurisdiction(code: &str) -> Jurisdiction {
+    Jurisdiction::parse(code).expect("an ISO code")
+}
+
+/// A core's view of a middling instance, and a call that asks it.
+pub fn asked(residency: Option<&'static str>) -> (View, Asked) {
+    let board = Board::new(Snapshot {
+        routes: Arc::new(routes()),
+        states: States::new(),
+        draining: false,
+    });
+    let asked = Asked {
+        digest: digest(42),
+        capability: CAPABILITIES[0],
+        residency,
+        now: Moment(1_000_000),
+    };
+    (View::new(Arc::new(board)), asked)
+}
+
+fn routes() -> Routes {
+    let mut groups = Groups::new();
+    groups.insert("anz", ["au", "nz"].map(jurisdiction).into_iter().collect());
+    Routes {
+        keys: (0..KEYS).map(|id| (digest(id), key(id))).collect(),
+        capabilities: (0..).zip(CAPABILITIES).map(capability).collect(),
+        by_name: (0..)
+            .zip(CAPABILITIES)
+            .map(|(position, name)| (name.into(), position))
+            .collect::<HashMap<_, _>>(),
+        providers: (0..).zip(COUNTRIES).map(provider).collect(),
+        groups,
+        limits: Limits {
+            head_bytes: HEAD_LIMITS.bytes,
+            headers: HEAD_LIMITS.fields,
+            body_bytes: 64 << 20,
+            connections_per_core: 20_000,
+            calls_per_core: 10_000,
+        },
+        timeouts: timeouts(),
+        max_attempts: 3,
+        expose_providers: false,
+        access_log: false,
+    }
+}
+
+fn key(id: u16) -> Key {
+    Key {
+        id: KeyId(id),
+        capabilities: CapabilitySet::ALL,
+        residency: JurisdictionSet::ALL,
+    }
+}
+
+/// Every provider in file order, the backstop last.
+fn capability((position, name): (u16, &str)) -> Capability {
+    let links = (0..).zip(COUNTRIES).map(|(provider, country)| Link {
+        provider,
+        jurisdiction: jurisdiction(country),
+        backstop: usize::from(provider) == COUNTRIES.len() - 1,
+    });
+    Capability {
+        id: CapabilityId(position),
+        name: name.into(),
+        residency: JurisdictionSet::ALL,
+        chain: Chain::new(links.collect()).expect("short and without repetition"),
+        models: vec![b"\"frontier-1\"".as_slice().into(); COUNTRIES.len()],
+    }
+}
+
+fn provider((position, country): (u16, &str)) -> Provider {
+    Provider {
+        id: ProviderId(position),
+        name: format!("provider-{position}").into(),
+        jurisdiction: jurisdiction(country),
+        endpoints: vec![Endpoint {
+            id: EndpointId(position),
+            addresses: vec![([127, 0, 0, 1], 9101).into()],
+            authority: "127.0.0.1:9101".into(),
+            prefix: "/v1".into(),
+        }],
+        api_key: None,
+        timeouts: timeouts(),
+        breaker: BreakerConfig {
+            consecutive_failures: 5,
+            failure_ratio: 0.5,
+            ratio_window: Duration::from_secs(10),
+            ratio_min_calls: 20,
+            open: Duration::from_secs(1),
+            open_max: Duration::from_secs(60),
+            open_jitter: 0.5,
+            close_after: 2,
+            rate_limit_gate: Duration::from_secs(5),
+            quota_gate: Duration::from_secs(300),
+        },
+    }
+}
+
+fn timeouts() -> Timeouts {
+    Timeouts {
+        head: Duration::from_secs(10),
+        body: Duration::from_secs(60),
+        connect: Duration::from_secs(1),
+        first_byte: Duration::from_secs(60),
+        stream_idle: Duration::from_secs(120),
+        call: Duration::from_secs(600),
+        keep_alive: Duration::from_secs(75),
+        drain: Duration::from_secs(600),
+    }
+}

@@ -44,6 +44,7 @@ const LAST_RESPONSE_WITHIN: Duration = Duration::from_secs(10);
 /// After an accept that failed (no file descriptor left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+const REQUEST_ID: &str = "x-request-id";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -70,7 +71,10 @@ pub async fn serve(listener: TcpListener, desk: Rc<RefCell<Desk>>) {
 
 async fn connection(stream: TcpStream, desk: Rc<RefCell<Desk>>, _place: OwnedSemaphorePermit) {
     let service = service_fn(move |request| {
-        let reply = reply(&desk.borrow(), &request);
+        let mut reply = reply(&desk.borrow(), &request);
+        if let Some(id) = request_id(&request) {
+            reply.headers_mut().insert(REQUEST_ID, id);
+        }
         async { Ok::<_, Infallible>(reply) }
     });
     let served = http1::Builder::new()
@@ -86,6 +90,18 @@ async fn connection(stream: TcpStream, desk: Rc<RefCell<Desk>>, _place: OwnedSem
         () = tokio::time::sleep(CONNECTION_LIFE) => served.as_mut().graceful_shutdown(),
     }
     let _ = tokio::time::timeout(LAST_RESPONSE_WITHIN, served).await;
+}
+
+/// The client's own `x-request-id` if it is fit for a log line, else a new one (SRP section 9).
+fn request_id<B>(request: &Request<B>) -> Option<HeaderValue> {
+    let fit = |id: &&HeaderValue| {
+        (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    let own = request.headers().get(REQUEST_ID).filter(fit).cloned();
+    own.or_else(|| {
+        let id = format!("admin-{:016x}", getrandom::u64().ok()?);
+        HeaderValue::try_from(id).ok()
+    })
 }
 
 fn reply<B: Body>(desk: &Desk, request: &Request<B>) -> Reply {

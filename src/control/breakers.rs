@@ -103,6 +103,18 @@ impl BreakerBoard {
         self.change(target, |breaker, unit| breaker.tripped(at, unit))
     }
 
+    /// Answers a trip that changed nothing, since the target was open already: the core that
+    /// holds it waits for a new generation, and would not even probe without one. False if the
+    /// target was never configured.
+    pub fn answer(&mut self, target: Target) -> bool {
+        let known = self.targets.contains_key(&key(target));
+        if known {
+            let state = self.states.target_mut(target);
+            state.generation = state.generation.wrapping_add(1);
+        }
+        known
+    }
+
     /// A probe has ended.
     pub fn probed(
         &mut self,

@@ -1,7 +1,7 @@
 //! What the office knows and decides, apart from when: every method runs to its end without
 //! waiting, and gets the time from outside.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 
 /// Between two lookups of a name that never resolved.
 const LOOK_UP_UNKNOWN_EVERY: Duration = Duration::from_secs(5);
+
+/// How much longer than a call a probe may take until its result counts as lost.
+const PROBE_GRACE: Duration = Duration::from_secs(5);
 
 /// What the office counts itself.
 #[derive(Clone, Debug, Default)]
@@ -59,8 +62,12 @@ pub struct Desk {
     registry: Registry,
     resolved: Resolved,
     refused: HashSet<Refused>,
+    /// Names whose last lookup failed.
+    failing: BTreeSet<String>,
     budgets: BTreeMap<ProviderId, RepeatBudget>,
     expired: BTreeSet<ProviderId>,
+    /// Since when a probe slot has been seen taken.
+    probing: HashMap<Target, Moment>,
     draining: bool,
     pending: News,
     look_up_all: Moment,
@@ -102,8 +109,10 @@ impl Desk {
             registry,
             resolved,
             refused: HashSet::new(),
+            failing: BTreeSet::new(),
             budgets: BTreeMap::new(),
             expired: BTreeSet::new(),
+            probing: HashMap::new(),
             draining: false,
             pending: News::None,
             look_up_all: now,
@@ -141,6 +150,7 @@ impl Desk {
         // Only now: the next probe must be taken by what this one showed.
         for fact in facts {
             if let Fact::Probe { target, .. } = fact {
+                self.probing.remove(target);
                 self.board.free_probe(*target);
             }
         }
@@ -162,6 +172,9 @@ impl Desk {
             }
             Fact::Tripped { target, at } => {
                 let transition = self.breakers.tripped(target, at);
+                if transition.is_none() && self.breakers.answer(target) {
+                    self.pending = News::Now;
+                }
                 self.note_transition(target, transition);
             }
             Fact::Gated { target, until } => {
@@ -233,6 +246,7 @@ impl Desk {
     pub fn tick(&mut self, now: Moment) {
         for target in self.targets() {
             self.take_in_successes(target, now);
+            self.free_lost_probe(target, now);
         }
         self.grant_repeats(now);
         for slot in &self.slots {
@@ -240,6 +254,23 @@ impl Desk {
         }
         if self.pending > News::None {
             self.publish();
+        }
+    }
+
+    /// Frees a probe slot that is held for longer than a call can last: its result was lost on
+    /// the way, and without it the target would stay out for ever.
+    fn free_lost_probe(&mut self, target: Target, now: Moment) {
+        if !self.board.is_probed(target) {
+            self.probing.remove(&target);
+            return;
+        }
+        let since = *self.probing.entry(target).or_insert(now);
+        if now.since(since) > self.config.timeouts.call + PROBE_GRACE {
+            self.probing.remove(&target);
+            self.board.free_probe(target);
+            self.log_target(target, |provider, endpoint| {
+                tracing::warn!(provider, endpoint, "a probe's result never came");
+            });
         }
     }
 
@@ -284,7 +315,9 @@ impl Desk {
         let built = build(&config, &mut self.registry, &self.resolved)?;
         self.config = config;
         self.routes = Arc::new(built.routes);
-        self.resolved.keep(&host_names(&self.config));
+        let hosts = host_names(&self.config);
+        self.resolved.keep(&hosts);
+        self.failing.retain(|host| hosts.contains(host));
         self.note_refused(built.refused);
         self.configure_targets();
         for budget in self.budgets.values_mut() {
@@ -352,7 +385,7 @@ impl Desk {
         match result {
             Ok(addresses) if !addresses.is_empty() => {
                 let changed = self.resolved.set(host, addresses);
-                if changed {
+                if self.failing.remove(host) || changed {
                     tracing::info!(host, addresses = ?self.resolved.addresses(host), "resolved");
                 }
                 changed
@@ -370,8 +403,11 @@ impl Desk {
 
     fn note_failed_lookup(&mut self, host: &str, error: &str) {
         self.counts.lookup_failures += 1;
-        let kept = self.resolved.addresses(host);
-        tracing::warn!(host, error, ?kept, "lookup failed");
+        // Once for as long as it lasts; the metric counts each.
+        if self.failing.insert(host.to_owned()) {
+            let kept = self.resolved.addresses(host);
+            tracing::warn!(host, error, ?kept, "lookup failed");
+        }
     }
 
     fn note_refused(&mut self, refused: Vec<Refused>) {

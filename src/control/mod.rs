@@ -16,3 +16,5 @@ pub use office::{CoreLink, Ended, Office, OfficeHandle, Prepared};
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;

@@ -257,6 +257,7 @@ struct Loop {
     events_in: mpsc::Sender<Event>,
     signals: Option<Signals>,
     drain_until: Option<Moment>,
+    seen_drained: bool,
     /// One reload at a time; a signal meanwhile asks for one more.
     reloading: bool,
     reload_again: bool,
@@ -287,6 +288,7 @@ impl Loop {
             events_in,
             signals,
             drain_until: None,
+            seen_drained: false,
             reloading: false,
             reload_again: false,
             looking_up: false,
@@ -339,7 +341,9 @@ impl Loop {
     }
 
     fn look_at_drain(&mut self) -> Option<Ended> {
-        if self.desk.borrow().is_drained() {
+        // Twice in a row: a connection that was just accepted may not have been counted yet.
+        let drained = self.desk.borrow().is_drained();
+        if std::mem::replace(&mut self.seen_drained, drained) && drained {
             return Some(Ended::Drained);
         }
         let over = self

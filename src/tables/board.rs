@@ -32,6 +32,16 @@ struct Repeats {
     granted: AtomicU64,
 }
 
+impl Repeats {
+    fn take(&self) -> bool {
+        let granted = self.granted.load(Ordering::Acquire);
+        let one_more = |taken| (taken < granted).then_some(taken + 1);
+        self.taken
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more)
+            .is_ok()
+    }
+}
+
 impl Board {
     /// A board that shows `first`, under epoch 1.
     pub fn new(first: Snapshot) -> Board {
@@ -76,6 +86,11 @@ impl Board {
             .is_ok()
     }
 
+    /// Whether a call holds the target's probe slot.
+    pub fn is_probed(&self, target: Target) -> bool {
+        self.probe(target).load(Ordering::Relaxed)
+    }
+
     /// Gives the target's probe slot back. The office does, once it has taken the result in; a
     /// core does only if the probe was never sent.
     pub fn free_probe(&self, target: Target) {
@@ -84,14 +99,7 @@ impl Board {
 
     /// Takes one repeat from the provider's budget; false if it is used up.
     pub fn take_repeat(&self, provider: ProviderId) -> bool {
-        let repeats = &self.repeats[provider.index()];
-        let granted = repeats.granted.load(Ordering::Acquire);
-        repeats
-            .taken
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |taken| {
-                (taken < granted).then_some(taken + 1)
-            })
-            .is_ok()
+        self.repeats[provider.index()].take()
     }
 
     /// How many repeats cores have taken from the provider's budget since the start.
@@ -115,5 +123,28 @@ impl Board {
     #[inline]
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_together_take_no_more_repeats_than_were_granted() {
+        let repeats = Repeats::default();
+        let take_until_refused = || (0..10_000).filter(|_| repeats.take()).count();
+        repeats.granted.store(5_000, Ordering::Release);
+        let taken: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(take_until_refused)).collect();
+            threads
+                .into_iter()
+                .map(|it| it.join().expect("no panic"))
+                .sum()
+        });
+        assert_eq!(taken, 5_000);
+        assert_eq!(repeats.taken.load(Ordering::Acquire), 5_000);
+        repeats.granted.store(4_000, Ordering::Release);
+        assert!(!repeats.take(), "a smaller grant takes nothing back");
     }
 }

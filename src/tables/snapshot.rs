@@ -38,8 +38,8 @@ pub enum BreakerView {
 pub struct TargetState {
     /// The office's word on the breaker.
     pub breaker: BreakerView,
-    /// Grows with each transition of the breaker, so that a core knows that a trip of its own
-    /// has been answered.
+    /// Grows with each transition of the breaker, and with each trip that a core reports while it
+    /// is open: a core knows by it that a trip of its own has been answered.
     pub generation: u32,
     /// Nothing is sent before this moment (429, quota).
     pub gated_until: Moment,

@@ -58,8 +58,8 @@ impl Listener {
     /// # Errors
     /// What the kernel says; after [`Listener::close`], `InvalidInput`.
     pub async fn accept(&self, deadlines: &Deadlines) -> io::Result<Conn> {
-        let (stream, _peer) = self.0.accept().await?;
-        Conn::new(stream, deadlines)
+        let (stream, peer) = self.0.accept().await?;
+        Conn::new(stream, peer, deadlines)
     }
 
     /// The pending accept returns an error, and no further connection is let in.

@@ -4,6 +4,7 @@
 //! then it tells for free whether the provider has closed the connection or sent something that
 //! nobody asked for: such a connection is never used again.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::buffer::{Buffer, SMALL};
@@ -41,12 +42,13 @@ impl Pool {
         self.idle
     }
 
-    /// The connection that was used last, if one is alive. Its reader is armed.
-    pub fn take(&mut self, endpoint: EndpointId) -> Option<Conn> {
+    /// The connection that was used last, if one is alive and leads to one of `addresses`: an
+    /// address that the endpoint may not have any more is not used again. Its reader is armed.
+    pub fn take(&mut self, endpoint: EndpointId, addresses: &[SocketAddr]) -> Option<Conn> {
         let stack = &mut self.endpoints[endpoint.index()];
         while let Some(mut idle) = stack.pop() {
             self.idle -= 1;
-            if idle.conn.reader.is_quiet() {
+            if addresses.contains(&idle.conn.peer) && idle.conn.reader.is_quiet() {
                 return Some(idle.conn);
             }
         }

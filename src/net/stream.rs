@@ -21,7 +21,9 @@ use super::gather::Gather;
 
 /// One connection, either side.
 pub struct Conn {
-    /// Dropped first: see [`Deadlines::watch`].
+    /// The other side's address.
+    pub peer: SocketAddr,
+    /// Dropped before the halves: see [`Deadlines::watch`].
     pub deadline: Deadline,
     /// Receives.
     pub reader: Reader,
@@ -31,13 +33,14 @@ pub struct Conn {
 
 impl Conn {
     /// Takes an open stream over.
-    pub fn new(stream: TcpStream, deadlines: &Deadlines) -> io::Result<Conn> {
+    pub fn new(stream: TcpStream, peer: SocketAddr, deadlines: &Deadlines) -> io::Result<Conn> {
         // Small messages must not wait for the peer's delayed ACK.
         stream.set_nodelay(true)?;
         let fd = stream.as_raw_fd();
         let deadline = deadlines.watch(fd);
         let (read, write) = stream.into_split();
         Ok(Conn {
+            peer,
             deadline,
             reader: Reader::new(read),
             writer: Writer { half: write, fd },
@@ -55,7 +58,7 @@ impl Conn {
     ) -> io::Result<Conn> {
         // Dropping a connect in flight closes its socket: nothing can be lost with it.
         match monoio::time::timeout(limit, TcpStream::connect_addr(address)).await {
-            Ok(stream) => Conn::new(stream?, deadlines),
+            Ok(stream) => Conn::new(stream?, address, deadlines),
             Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
         }
     }

@@ -78,7 +78,10 @@ async fn connection(
 ) -> Result<(Conn, bool), Verdict> {
     let endpoint = attempt.endpoint;
     if !attempt.fresh
-        && let Some(conn) = core.pool.borrow_mut().take(endpoint.id)
+        && let Some(conn) = core
+            .pool
+            .borrow_mut()
+            .take(endpoint.id, &endpoint.addresses)
     {
         core.metrics.pool_reused();
         return Ok((conn, true));

@@ -148,10 +148,17 @@ impl Core {
         self.pool.borrow_mut().clear();
     }
 
-    /// Tells the office. If its queue is full the fact is lost, and counted: a call never waits.
+    /// Tells the office. A call never waits: if the queue is full the fact is lost, counted, and
+    /// what would have waited for the office's answer is put right here.
     pub fn report(&self, fact: Fact) {
-        if self.facts.try_send(fact).is_err() {
-            self.metrics.facts_lost();
+        if self.facts.try_send(fact).is_ok() {
+            return;
+        }
+        self.metrics.facts_lost();
+        match fact {
+            Fact::Tripped { target, .. } => self.targets.borrow_mut().forget_trip(target),
+            Fact::Probe { target, .. } => self.view.borrow().board().free_probe(target),
+            Fact::Failed { .. } | Fact::Gated { .. } => {}
         }
     }
 

@@ -45,6 +45,20 @@ impl Opinion {
     }
 }
 
+impl Opinion {
+    /// Takes in an outcome; true if the target is to be left alone from now on.
+    fn judge(&mut self, verdict: Verdict, now: Moment) -> bool {
+        if verdict == Verdict::Succeeded {
+            self.detector.succeeded(1, now);
+            return false;
+        }
+        // What was under way when it tripped tells nothing new.
+        let trips = verdict.is_failure() && !self.tripped && self.detector.failed(now);
+        self.tripped |= trips;
+        trips
+    }
+}
+
 /// One core's opinions, by id. Made when a configuration first names the target.
 pub struct Targets {
     providers: Vec<Option<Opinion>>,
@@ -107,6 +121,13 @@ impl Targets {
         match target {
             Target::Provider(id) => self.providers.get_mut(id.index())?.as_mut(),
             Target::Endpoint(id) => self.endpoints.get_mut(id.index())?.as_mut(),
+        }
+    }
+
+    /// Takes a trip back that the office never heard of.
+    pub fn forget_trip(&mut self, target: Target) {
+        if let Some(opinion) = self.opinion(target) {
+            opinion.tripped = false;
         }
     }
 
@@ -283,14 +304,11 @@ impl Core {
     }
 
     fn judge(&self, target: Target, verdict: Verdict, now: Moment) {
-        let mut targets = self.targets.borrow_mut();
-        let Some(opinion) = targets.opinion(target) else {
-            return;
+        let tripped = match self.targets.borrow_mut().opinion(target) {
+            Some(opinion) => opinion.judge(verdict, now),
+            None => false,
         };
-        if verdict == Verdict::Succeeded {
-            opinion.detector.succeeded(1, now);
-        } else if verdict.is_failure() && opinion.detector.failed(now) && !opinion.tripped {
-            opinion.tripped = true;
+        if tripped {
             self.report(Fact::Tripped { target, at: now });
         }
     }

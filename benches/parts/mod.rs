@@ -12,7 +12,7 @@ use srpd::policy::breaker::BreakerConfig;
 use srpd::policy::chain::{Chain, Link};
 use srpd::policy::limits::{Limits, Timeouts};
 use srpd::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
-use srpd::tables::routes::{Capability, CapabilitySet, Digest, Endpoint, Key, Provider};
+use srpd::tables::routes::{Capability, CapabilitySet, Digest, Endpoint, Key, Model, Provider};
 use srpd::tables::{Board, Routes, Snapshot, States, View};
 
 /// The defaults of `[limits]`.
@@ -266,7 +266,13 @@ fn capability((position, name): (u16, &str)) -> Capability {
         name: name.into(),
         residency: JurisdictionSet::ALL,
         chain: Chain::new(links.collect()).expect("short and without repetition"),
-        models: vec![b"\"frontier-1\"".as_slice().into(); COUNTRIES.len()],
+        models: vec![
+            Model {
+                plain: b"frontier-1".as_slice().into(),
+                json: b"\"frontier-1\"".as_slice().into()
+            };
+            COUNTRIES.len()
+        ],
     }
 }
 

@@ -63,6 +63,12 @@ impl Conn {
         }
     }
 
+    /// Ends the connection with a reset instead of a FIN, so that the peer can't take what it has
+    /// for the whole.
+    pub fn reset(self) {
+        self.writer.linger_not();
+    }
+
     /// Ends the connection now, whatever is in flight.
     pub fn shut_down(&self) {
         shut_down(self.writer.fd, libc::SHUT_RDWR);
@@ -104,6 +110,26 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Makes the coming close a reset (`SO_LINGER` with no time to linger).
+    fn linger_not(&self) {
+        let now = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        let size = std::mem::size_of_val(&now) as libc::socklen_t;
+        // SAFETY: the option's value is a `linger` that outlives the call, and `half` keeps the
+        // descriptor open.
+        unsafe {
+            libc::setsockopt(
+                self.fd,
+                libc::SOL_SOCKET,
+                libc::SO_LINGER,
+                (&raw const now).cast(),
+                size,
+            );
+        }
     }
 
     /// Says that nothing more will be sent (FIN), while reading goes on.

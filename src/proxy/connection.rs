@@ -46,6 +46,7 @@ pub async fn serve(core: Rc<Core>, conn: Conn) {
             After::Next => {}
             After::Close => return client.close(core.recently()).await,
             After::Abort => return client.conn.shut_down(),
+            After::Reset => return client.conn.reset(),
         }
     }
 }
@@ -82,8 +83,10 @@ enum After {
     Next,
     /// It is closed, once the client has had the chance to read everything.
     Close,
-    /// It is cut off: the client must notice that something is missing.
+    /// The client is gone, or as good as.
     Abort,
+    /// It is cut off in a way that can't be taken for an end.
+    Reset,
 }
 
 /// Reads the head of the next request.
@@ -211,7 +214,11 @@ async fn exchange(
         }
         End::Cut => {
             settlement.settle(Outcome::Cut);
-            After::Close
+            // To HTTP/1.0 a close is the end that was promised: only a reset says otherwise.
+            match manner.version {
+                Version::Http11 => After::Close,
+                Version::Http10 => After::Reset,
+            }
         }
         End::Gone => {
             settlement.settle(Outcome::ClientGone);
@@ -247,8 +254,7 @@ async fn say(
     let out = buffer.vec();
     encode::status_line(out, 200);
     encode::field(out, "content-type", b"application/json");
-    let took_ms = core.recently().micros_since(settlement.started()) / 1000;
-    answer::stamp(out, settlement.record(), Some(took_ms));
+    answer::stamp(out, settlement.record(), Some(settlement.took_ms()));
     encode::content_length(out, body.len() as u64);
     answer::connection(out, manner);
     out.extend_from_slice(encode::CRLF);

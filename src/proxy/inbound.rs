@@ -62,7 +62,7 @@ pub struct Inbound {
     pub kind: Kind,
     /// The fields that the client gets, as lines.
     pub fields: Vec<u8>,
-    /// `retry-after`, if it is a number of seconds.
+    /// How long the provider asks to be left alone.
     pub retry_after: Option<Duration>,
     /// The length that the provider declared.
     pub length: Option<u64>,
@@ -201,6 +201,13 @@ impl Inbound {
         next
     }
 
+    /// Takes the body as it stands: nothing behind it matters, and nothing more is expected of
+    /// the connection.
+    pub fn abandon(&mut self) {
+        self.done = true;
+        self.reusable = false;
+    }
+
     /// The connection, if the response ended exactly where it should have and another may follow.
     pub fn into_reusable(self) -> Option<Conn> {
         (self.done && self.reusable).then_some(self.conn)
@@ -269,12 +276,17 @@ fn kind(head: &ResponseHead<'_, '_>) -> Kind {
     }
 }
 
+/// How long the provider wants to be left alone: `retry-after-ms`, or `retry-after` in either of
+/// its forms (RFC 9110 section 10.2.3).
 fn retry_after(head: &ResponseHead<'_, '_>) -> Option<Duration> {
-    let value = head.fields.get_all("retry-after").next()?;
-    let seconds = std::str::from_utf8(value)
-        .ok()?
-        .trim()
-        .parse::<u64>()
-        .ok()?;
-    Some(Duration::from_secs(seconds))
+    let text = |name| std::str::from_utf8(head.fields.get_all(name).next()?).ok();
+    if let Some(millis) = text("retry-after-ms").and_then(|text| text.trim().parse().ok()) {
+        return Some(Duration::from_millis(millis));
+    }
+    let value = text("retry-after")?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    date.duration_since(std::time::SystemTime::now()).ok()
 }

@@ -111,8 +111,7 @@ impl Passage<'_, '_> {
         let mut out = Vec::with_capacity(512);
         encode::status_line(&mut out, inbound.status);
         out.extend_from_slice(&inbound.fields);
-        let took = (inbound.kind != Kind::Events)
-            .then(|| self.core.recently().micros_since(settlement.started()) / 1000);
+        let took = (inbound.kind != Kind::Events).then(|| settlement.took_ms());
         answer::stamp(&mut out, settlement.record(), took);
         if let Some(provider) = self.provider {
             encode::field(&mut out, "x-sovereign-provider", provider.as_bytes());
@@ -255,7 +254,7 @@ impl Way<'_, '_, '_> {
                 Ok(()) => window = std::mem::take(&mut inbound.buffer),
                 // The stream has said that it is over; its framing's end is no loss.
                 Err(_) if scanner.said_end() => {
-                    inbound.done = true;
+                    inbound.abandon();
                     window = Buffer::default();
                 }
                 Err(_) if scanner.failed() => {

@@ -80,6 +80,11 @@ impl<'c> Settlement<'c> {
         self.started
     }
 
+    /// Milliseconds since then, for `openai-processing-ms`.
+    pub fn took_ms(&self) -> u64 {
+        self.core.recently().micros_since(self.started) / 1000
+    }
+
     /// Notes where the call may go.
     pub fn within(&mut self, residency: &Residency) {
         let mut text = Vec::with_capacity(64);

@@ -255,6 +255,11 @@ impl Head {
 }
 
 fn kind(head: &ResponseHead<'_, '_>) -> Kind {
+    let coded = |value: &[u8]| !value.eq_ignore_ascii_case(b"identity");
+    if head.fields.get_all("content-encoding").any(coded) {
+        // Nobody asked for it, and nobody here can look inside.
+        return Kind::Other;
+    }
     let value = head
         .fields
         .get_all("content-type")

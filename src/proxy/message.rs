@@ -137,6 +137,8 @@ fn head(
     order.residency.write_field_value(out);
     out.extend_from_slice(encode::CRLF);
     encode::field(out, "x-request-id", order.request_id);
+    // Usage and errors are read out of the response: it must come as it is.
+    encode::field(out, "accept-encoding", b"identity");
     out.extend_from_slice(order.forwarded);
     encode::content_length(out, length as u64);
     out.extend_from_slice(encode::CRLF);

@@ -116,7 +116,10 @@ impl Passage<'_, '_> {
         if let Some(provider) = self.provider {
             encode::field(&mut out, "x-sovereign-provider", provider.as_bytes());
         }
-        answer::framing(&mut out, delimited);
+        // A 204 can't have a body, nor say how long it is (RFC 9110 section 8.6).
+        if inbound.status != 204 {
+            answer::framing(&mut out, delimited);
+        }
         answer::connection(&mut out, self.manner);
         out.extend_from_slice(encode::CRLF);
         out

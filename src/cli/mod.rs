@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigErrors, NAME_EXPECTED, is_name};
+use crate::demo::{self, DemoError};
 use crate::policy::accreditation::KeyError;
 use crate::server::StartError;
 
@@ -30,6 +31,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Arguments),
+    /// Show srpd at work, with upstreams of its own that can be broken
+    Demo,
     Check(check::Arguments),
     #[command(subcommand)]
     Key(key::Command),
@@ -57,6 +60,8 @@ enum Failure {
     Key(#[from] KeyError),
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Demo(#[from] DemoError),
     #[error("the office panicked: this is a defect")]
     Panicked,
 }
@@ -105,6 +110,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Demo => Ok(demo::run()?),
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Key(command) => key::run(&command, out),
         Command::Accredit(command) => accredit::run(command, out),

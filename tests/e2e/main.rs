@@ -1,0 +1,18 @@
+//! srpd from end to end: a real process, real sockets, an upstream that does what the test says,
+//! and `docs/SRP.md` as the measure. One binary, so that it links once.
+
+mod admin;
+mod attempts;
+mod bodies;
+mod breakers;
+mod drain;
+mod driver;
+mod errors;
+mod failover;
+mod framing;
+mod headers;
+mod reload;
+mod residency;
+mod selftest;
+mod streams;
+mod support;

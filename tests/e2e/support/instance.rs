@@ -1,0 +1,212 @@
+//! A running `srpd serve`, with its log in hand.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::{Ask, Client, Response};
+use super::setup::{SRPD, Setup};
+
+/// A running instance; it ends with this value, and its log is shown if the test fails.
+pub struct Instance {
+    child: Child,
+    data: SocketAddr,
+    admin: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
+    directory: TempDir,
+}
+
+impl Setup {
+    /// Writes the configuration into a directory of its own and serves it.
+    pub fn start(&self) -> Instance {
+        self.start_by(|command| command.spawn().expect("srpd starts"))
+    }
+
+    /// The same with the process made by `spawn`.
+    pub fn start_by(&self, spawn: impl FnOnce(&mut Command) -> Child) -> Instance {
+        let directory = tempfile::tempdir().expect("a directory");
+        self.write(directory.path());
+        let mut command = Command::new(SRPD);
+        command
+            .args(["serve", "--config", "srpd.toml"])
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = spawn(&mut command);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stdout.take().expect("stdout"), Arc::clone(&log));
+        collect(child.stderr.take().expect("stderr"), Arc::clone(&log));
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut instance = Instance {
+            child,
+            data: nowhere,
+            admin: nowhere,
+            log,
+            directory,
+        };
+        instance.find_listeners();
+        instance
+    }
+}
+
+fn collect(output: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines() {
+            let Ok(line) = line else { return };
+            log.lock().expect("log").push(line);
+        }
+    });
+}
+
+impl Instance {
+    fn find_listeners(&mut self) {
+        let listening = self.wait_log("the line that says where it listens", |line| {
+            (message(line)? == "listening").then(|| {
+                let text = |value: Value| value.as_str().map(str::to_owned);
+                let data = text(attribute(line, "data")?.get(0)?.clone())?;
+                Some((data, text(attribute(line, "admin")?)?))
+            })?
+        });
+        self.data = listening.0.parse().expect("the data listener");
+        self.admin = listening.1.parse().expect("the admin listener");
+    }
+
+    /// Where the data plane listens.
+    pub fn data(&self) -> SocketAddr {
+        self.data
+    }
+
+    /// A new client connection.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.data)
+    }
+
+    /// Sends a request on a connection of its own and reads its response.
+    pub fn ask(&self, ask: &Ask) -> Response {
+        self.connect().ask(ask)
+    }
+
+    /// Asks the admin plane.
+    pub fn admin(&self, path: &str) -> Response {
+        Client::connect(self.admin).ask(&Ask::get(path).without("authorization"))
+    }
+
+    /// The lines of `/metrics` that begin with `name`, then `{` or a space, and hold all `labels`.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        self.admin("/metrics")
+            .text()
+            .lines()
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            })
+            .filter(|line| labels.iter().all(|label| line.contains(label)))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Puts another configuration in the place of the file and asks for a reload.
+    pub fn reload(&self, setup: &Setup) {
+        setup.write(self.directory.path());
+        self.signal("HUP");
+    }
+
+    /// Puts any text in the place of the configuration file and asks for a reload.
+    pub fn reload_text(&self, text: &str) {
+        std::fs::write(self.config_path(), text).expect("srpd.toml");
+        self.signal("HUP");
+    }
+
+    /// The configuration file.
+    pub fn config_path(&self) -> PathBuf {
+        self.directory.path().join("srpd.toml")
+    }
+
+    /// Waits for the process to end.
+    pub fn wait_exit(&mut self, within: Duration) -> ExitStatus {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still running after {within:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("log").clone()
+    }
+
+    /// Waits for a log line that `pick` finds something in.
+    pub fn wait_log<T>(&mut self, what: &str, pick: impl Fn(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let exited = self.child.try_wait().expect("a child");
+            if let Some(found) = self.log().iter().find_map(|line| pick(line)) {
+                return found;
+            }
+            assert!(exited.is_none(), "{exited:?} before {what}");
+            assert!(Instant::now() < deadline, "not in the log: {what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- what srpd wrote ---\n{}\n---", self.log().join("\n"));
+        }
+    }
+}
+
+/// A log line's message, if the line is JSON.
+pub fn message(line: &str) -> Option<String> {
+    attribute(line, "message")?.as_str().map(str::to_owned)
+}
+
+/// An attribute of a log line, flat or under `fields`; text that holds JSON is parsed.
+pub fn attribute(line: &str, name: &str) -> Option<Value> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let value = line.get(name).or_else(|| line.get("fields")?.get(name))?;
+    let inner = value.as_str().filter(|text| text.starts_with('['));
+    match inner.and_then(|text| serde_json::from_str(text).ok()) {
+        Some(inner) => Some(inner),
+        None => Some(value.clone()),
+    }
+}
+
+/// Tries until it holds, for at most five seconds.
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    within(Duration::from_secs(5), what, holds);
+}
+
+/// Tries until it holds, for at most `time`.
+pub fn within(time: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + time;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {time:?}: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

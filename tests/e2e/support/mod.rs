@@ -1,0 +1,21 @@
+//! What the tests stand on: a scripted upstream, a literal client, and a running instance.
+
+pub mod client;
+pub mod instance;
+pub mod reply;
+pub mod setup;
+pub mod upstream;
+pub mod wire;
+
+use std::time::Duration;
+
+pub use client::{Ask, Client, KEY, Response};
+pub use instance::{Instance, eventually, within};
+pub use reply::{Reply, chat_body, delta, usage_only};
+pub use setup::Setup;
+pub use upstream::{BlackHole, Refusing, Request, Upstream};
+
+/// So many milliseconds.
+pub const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}

@@ -27,10 +27,9 @@ pub async fn serve(core: Rc<Core>, conn: Conn) {
     let _counted = Counted::new(&core);
     let mut client = Client::new(conn);
     loop {
-        let next = receive(&core, &mut client).await;
-        let after = match next {
-            Next::End => return,
-            Next::Bad(rejection) => {
+        let after = match receive(&core, &mut client).await {
+            Ok(None) => return,
+            Err(rejection) => {
                 let settlement =
                     Settlement::open(&core, new_request_id(&core), core.routes().access_log);
                 let manner = Manner {
@@ -40,7 +39,7 @@ pub async fn serve(core: Rc<Core>, conn: Conn) {
                 };
                 refuse(&core, &mut client, settlement, rejection, manner).await
             }
-            Next::Request(received) => answer_one(&core, &mut client, received).await,
+            Ok(Some(received)) => answer_one(&core, &mut client, received).await,
         };
         match after {
             After::Next => {}
@@ -70,13 +69,6 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// What came next on a connection.
-enum Next {
-    End,
-    Bad(Rejection),
-    Request(Received),
-}
-
 /// What becomes of a connection.
 enum After {
     /// It takes another request.
@@ -89,8 +81,8 @@ enum After {
     Reset,
 }
 
-/// Reads the head of the next request.
-async fn receive(core: &Core, client: &mut Client) -> Next {
+/// Reads the head of the next request. None if there is none to come.
+async fn receive(core: &Core, client: &mut Client) -> Result<Option<Received>, Rejection> {
     let mut begun = None;
     loop {
         let routes = core.routes();
@@ -98,10 +90,10 @@ async fn receive(core: &Core, client: &mut Client) -> Next {
             match read_head(core, &routes, client.input.readable()) {
                 Ok(Some(received)) => {
                     client.conn.deadline.clear();
-                    return Next::Request(received);
+                    return Ok(Some(received));
                 }
                 Ok(None) => {}
-                Err(bad) => return Next::Bad(bad_request(bad)),
+                Err(bad) => return Err(bad_request(bad)),
             }
             let since = *begun.get_or_insert_with(|| core.now());
             client
@@ -109,7 +101,7 @@ async fn receive(core: &Core, client: &mut Client) -> Next {
                 .deadline
                 .set(since + routes.timeouts.head, Ends::Reading);
         } else if core.draining() {
-            return Next::End;
+            return Ok(None);
         } else {
             client
                 .conn
@@ -120,9 +112,9 @@ async fn receive(core: &Core, client: &mut Client) -> Next {
             Ok(n) if n > 0 => {}
             _ if begun.is_some() && client.conn.deadline.fired() => {
                 let message = "the request's head did not arrive in time";
-                return Next::Bad(Rejection::new(ErrorCode::RequestTimeout, message));
+                return Err(Rejection::new(ErrorCode::RequestTimeout, message));
             }
-            _ => return Next::End,
+            _ => return Ok(None),
         }
     }
 }

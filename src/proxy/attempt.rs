@@ -159,23 +159,15 @@ fn next_patience(core: &Core, inbound: &Inbound, first: Patience, timeouts: &Tim
 
 /// What a status other than 2xx means (SRP section 5).
 fn refusal(inbound: &Inbound) -> Verdict {
-    let fault = || read_fault(inbound.buffer.readable());
-    match inbound.status {
-        300..=399 | 401 | 403 => Verdict::Credential,
-        402 => Verdict::QuotaExhausted,
-        404 => match fault() {
-            Some(Fault::UnknownModel) => Verdict::UnknownModel,
-            Some(Fault::QuotaExhausted) => Verdict::QuotaExhausted,
-            None => Verdict::ClientError,
+    let fault = read_fault(inbound.buffer.readable());
+    match (inbound.status, fault) {
+        (402, _) | (400..=499, Some(Fault::QuotaExhausted)) => Verdict::QuotaExhausted,
+        (300..=399 | 401 | 403, _) => Verdict::Credential,
+        (404, Some(Fault::UnknownModel)) => Verdict::UnknownModel,
+        (429, _) => Verdict::RateLimited {
+            pause: inbound.retry_after,
         },
-        429 => match fault() {
-            Some(Fault::QuotaExhausted) => Verdict::QuotaExhausted,
-            _ => Verdict::RateLimited {
-                pause: inbound.retry_after,
-            },
-        },
-        408 | 498 | 500.. => Verdict::ServerError,
-        _ if fault() == Some(Fault::QuotaExhausted) => Verdict::QuotaExhausted,
+        (408 | 498 | 500.., _) => Verdict::ServerError,
         _ => Verdict::ClientError,
     }
 }

@@ -21,10 +21,10 @@ use super::gather::Gather;
 
 /// One connection, either side.
 pub struct Conn {
-    /// The other side's address.
-    pub peer: SocketAddr,
     /// Dropped before the halves: see [`Deadlines::watch`].
     pub deadline: Deadline,
+    /// The other side's address.
+    pub peer: SocketAddr,
     /// Receives.
     pub reader: Reader,
     /// Sends.
@@ -40,8 +40,8 @@ impl Conn {
         let deadline = deadlines.watch(fd);
         let (read, write) = stream.into_split();
         Ok(Conn {
-            peer,
             deadline,
+            peer,
             reader: Reader::new(read),
             writer: Writer { half: write, fd },
         })

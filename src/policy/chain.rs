@@ -199,6 +199,14 @@ impl Itinerary<'_> {
         None
     }
 
+    /// Whether [`Itinerary::repeat`] would succeed: asked before anything is taken for a repeat
+    /// that must be given back if it can't be made.
+    pub fn may_repeat(&self, after: &Candidate) -> bool {
+        let ours = self.links.get(after.position) == Some(&after.link);
+        let spent = self.attempts >= self.max_attempts || self.last_is_kept();
+        ours && self.repeatable & (1 << after.position) != 0 && !spent
+    }
+
     /// The one repeat at the same provider; counts an attempt.
     ///
     /// # Errors
@@ -208,22 +216,12 @@ impl Itinerary<'_> {
         if !self.may_repeat(&after) {
             return Err(after);
         }
-        let bit = 1 << after.position;
-        self.repeatable &= !bit;
+        self.repeatable &= !(1 << after.position);
         self.attempts += 1;
         Ok(Candidate {
             repeat: true,
             ..after
         })
-    }
-
-    /// Whether [`Itinerary::repeat`] would give leave. Nothing is counted.
-    #[inline]
-    pub fn may_repeat(&self, after: &Candidate) -> bool {
-        let bit = 1 << after.position;
-        let ours = self.links.get(after.position) == Some(&after.link);
-        let spent = self.attempts >= self.max_attempts || self.last_is_kept();
-        ours && self.repeatable & bit != 0 && !spent
     }
 
     /// Attempts made so far, repeats included.

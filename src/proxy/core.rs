@@ -12,7 +12,7 @@ use super::inbound::Inbound;
 use super::targets::Targets;
 use crate::base::{Clock, EndpointId, Moment, Prng};
 use crate::net::{Deadlines, Pool};
-use crate::tables::{Board, Fact, Routes, View};
+use crate::tables::{Board, Fact, Routes, Target, TargetState, View};
 use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
 
 /// Room in front of what is read from a provider, for a chunk size of our own.
@@ -148,18 +148,19 @@ impl Core {
         self.pool.borrow_mut().clear();
     }
 
-    /// Tells the office. A call never waits: if the queue is full the fact is lost, counted, and
-    /// what would have waited for the office's answer is put right here.
-    pub fn report(&self, fact: Fact) {
-        if self.facts.try_send(fact).is_ok() {
-            return;
+    /// A target's state as this core last took it over.
+    pub fn state(&self, target: Target) -> TargetState {
+        *self.view.borrow().states().target(target)
+    }
+
+    /// Tells the office. If its queue is full the fact is lost, and counted: a call never waits.
+    /// False if it is lost.
+    pub fn report(&self, fact: Fact) -> bool {
+        let told = self.facts.try_send(fact).is_ok();
+        if !told {
+            self.metrics.facts_lost();
         }
-        self.metrics.facts_lost();
-        match fact {
-            Fact::Tripped { target, .. } => self.targets.borrow_mut().forget_trip(target),
-            Fact::Probe { target, .. } => self.view.borrow().board().free_probe(target),
-            Fact::Failed { .. } | Fact::Gated { .. } => {}
-        }
+        told
     }
 
     /// Hands a finished call to the log.
@@ -197,9 +198,10 @@ impl Core {
         let mut pool = self.pool.borrow_mut();
         let evicted = pool.sweep(now, |endpoint| {
             let mut owners = routes.providers.iter();
-            let owner =
-                owners.find(|owner| owner.endpoints.iter().any(|own| own.id == endpoint))?;
-            Some(owner.timeouts.keep_alive)
+            owners.find_map(|owner| {
+                let known = owner.endpoints.iter().find(|known| known.id == endpoint)?;
+                Some((owner.timeouts.keep_alive, known.addresses.as_slice()))
+            })
         });
         for _ in 0..evicted {
             self.metrics.pool_evicted();

@@ -93,8 +93,9 @@ impl Inbound {
                 Ok(n) if n > 0 => {}
                 _ if conn.deadline.fired() => return Err(Verdict::TimedOut),
                 _ => {
+                    // An interim response is one too: the provider has begun to answer.
                     return Err(Verdict::Reset {
-                        stale: reused && buffer.is_empty(),
+                        stale: reused && buffer.is_empty() && interim == 0,
                     });
                 }
             }
@@ -116,6 +117,7 @@ impl Inbound {
     }
 
     fn with(conn: Conn, buffer: Buffer, head: Head) -> Result<Inbound, Verdict> {
+        conn.deadline.clear();
         let (payload, length) = match head.framing {
             ResponseFraming::None => (Payload::Length(0), Some(0)),
             ResponseFraming::Length(length) => (Payload::Length(length), Some(length)),
@@ -172,6 +174,8 @@ impl Inbound {
         let from = buffer.len();
         let (result, buffer) = self.conn.reader.read(buffer).await;
         self.buffer = buffer;
+        // How long the client takes for what has come is not on the provider's account.
+        self.conn.deadline.clear();
         match result {
             Ok(n) if n > 0 => self.take_in(from),
             _ if self.conn.deadline.fired() => Err(match self.received {
@@ -184,6 +188,14 @@ impl Inbound {
             }
             _ => Err(Verdict::Truncated),
         }
+    }
+
+    /// Takes the body for ended where its content says so, although its framing doesn't. What
+    /// the connection still carries is unknown: no response may follow on it.
+    pub fn end_early(&mut self) {
+        self.done = true;
+        self.reusable = false;
+        self.buffer = Buffer::default();
     }
 
     /// An empty buffer for the next read, of a size that fits what has come so far.
@@ -199,13 +211,6 @@ impl Inbound {
         }
         next.reset(HEADROOM);
         next
-    }
-
-    /// Takes the body as it stands: nothing behind it matters, and nothing more is expected of
-    /// the connection.
-    pub fn abandon(&mut self) {
-        self.done = true;
-        self.reusable = false;
     }
 
     /// The connection, if the response ended exactly where it should have and another may follow.

@@ -18,6 +18,8 @@ pub mod reject;
 pub mod relay;
 pub mod settle;
 pub mod targets;
+#[cfg(test)]
+mod testing;
 pub mod verdict;
 
 pub use connection::serve;

@@ -257,7 +257,7 @@ impl Way<'_, '_, '_> {
                 Ok(()) => window = std::mem::take(&mut inbound.buffer),
                 // The stream has said that it is over; its framing's end is no loss.
                 Err(_) if scanner.said_end() => {
-                    inbound.abandon();
+                    inbound.end_early();
                     window = Buffer::default();
                 }
                 Err(_) if scanner.failed() => {

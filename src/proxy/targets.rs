@@ -45,20 +45,6 @@ impl Opinion {
     }
 }
 
-impl Opinion {
-    /// Takes in an outcome; true if the target is to be left alone from now on.
-    fn judge(&mut self, verdict: Verdict, now: Moment) -> bool {
-        if verdict == Verdict::Succeeded {
-            self.detector.succeeded(1, now);
-            return false;
-        }
-        // What was under way when it tripped tells nothing new.
-        let trips = verdict.is_failure() && !self.tripped && self.detector.failed(now);
-        self.tripped |= trips;
-        trips
-    }
-}
-
 /// One core's opinions, by id. Made when a configuration first names the target.
 pub struct Targets {
     providers: Vec<Option<Opinion>>,
@@ -124,18 +110,8 @@ impl Targets {
         }
     }
 
-    /// Takes a trip back that the office never heard of.
-    pub fn forget_trip(&mut self, target: Target) {
-        if let Some(opinion) = self.opinion(target) {
-            opinion.tripped = false;
-        }
-    }
-
     fn ask(&mut self, view: &View, target: Target, now: Moment) -> Option<Pass> {
-        let state = *match target {
-            Target::Provider(id) => view.states().provider(id),
-            Target::Endpoint(id) => view.states().endpoint(id),
-        };
+        let state = *view.states().target(target);
         let opinion = self.opinion(target)?;
         opinion.catch_up(&state);
         if opinion.tripped || now < opinion.gated_until.max(state.gated_until) {
@@ -217,10 +193,7 @@ impl Targets {
     /// When the provider may be usable again, as far as is known.
     pub fn usable_from(&mut self, view: &View, provider: &Provider, now: Moment) -> Moment {
         let mut from = |target: Target| {
-            let state = *match target {
-                Target::Provider(id) => view.states().provider(id),
-                Target::Endpoint(id) => view.states().endpoint(id),
-            };
+            let state = *view.states().target(target);
             let own = self
                 .opinion(target)
                 .map_or(Moment(0), |opinion| opinion.gated_until);
@@ -279,11 +252,15 @@ impl Core {
                     _ if verdict.is_failure() => ProbeOutcome::Failed,
                     _ => ProbeOutcome::Neutral,
                 };
-                self.report(Fact::Probe {
+                let told = self.report(Fact::Probe {
                     target,
                     outcome,
                     at: now,
                 });
+                if !told {
+                    // The office won't free the slot for a probe that it hasn't heard of.
+                    self.with_view(|view| view.board().free_probe(target));
+                }
             }
         }
         let gate = match verdict {
@@ -303,13 +280,24 @@ impl Core {
         }
     }
 
+    /// Counts an outcome. What ends while the office holds the breaker open began before it
+    /// opened, or is a probe, whose outcome the office judges: neither is counted here.
     fn judge(&self, target: Target, verdict: Verdict, now: Moment) {
-        let tripped = match self.targets.borrow_mut().opinion(target) {
-            Some(opinion) => opinion.judge(verdict, now),
-            None => false,
+        let mut targets = self.targets.borrow_mut();
+        let state = self.state(target);
+        let Some(opinion) = targets.opinion(target) else {
+            return;
         };
-        if tripped {
-            self.report(Fact::Tripped { target, at: now });
+        opinion.catch_up(&state);
+        if state.breaker != BreakerView::Closed {
+            return;
+        }
+        if verdict == Verdict::Succeeded {
+            opinion.detector.succeeded(1, now);
+        } else if verdict.is_failure() && opinion.detector.failed(now) && !opinion.tripped {
+            // Only the office's answer ends a trip: where it can't be told, there is none, and
+            // the next failure tells it again.
+            opinion.tripped = self.report(Fact::Tripped { target, at: now });
         }
     }
 
@@ -358,3 +346,6 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

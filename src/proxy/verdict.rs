@@ -49,9 +49,10 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether the breakers of provider and endpoint count it as a failure.
+    /// Whether the breakers of provider and endpoint count it as a failure. That a provider
+    /// closed an idle connection says nothing about its health.
     pub fn is_failure(self) -> bool {
-        self.result().is_failure()
+        self.result().is_failure() && self != Verdict::Reset { stale: true }
     }
 
     /// Whether the same provider may be asked once more, on another endpoint.
@@ -84,5 +85,18 @@ impl Verdict {
             Verdict::Cancelled => AttemptResult::Cancelled,
             Verdict::Deadline => AttemptResult::Deadline,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_reset_that_an_idle_connection_explains_is_no_failure() {
+        assert!(Verdict::Reset { stale: false }.is_failure());
+        assert!(!Verdict::Reset { stale: true }.is_failure());
+        assert!(!Verdict::Cancelled.is_failure() && !Verdict::ClientError.is_failure());
+        assert!(Verdict::Truncated.is_failure());
     }
 }

@@ -73,6 +73,15 @@ impl States {
         &self.endpoints[id.index()]
     }
 
+    /// A target's state.
+    #[inline]
+    pub fn target(&self, target: Target) -> &TargetState {
+        match target {
+            Target::Provider(id) => self.provider(id),
+            Target::Endpoint(id) => self.endpoint(id),
+        }
+    }
+
     /// A target's state, to be changed by the office.
     pub fn target_mut(&mut self, target: Target) -> &mut TargetState {
         match target {

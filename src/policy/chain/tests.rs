@@ -338,6 +338,7 @@ proptest! {
                     let position = after.link();
                     let kept = spent + 1 == max && order.first().is_some_and(|i| links[*i].backstop);
                     let may = spent < max && !kept && !repeated.contains(&position);
+                    prop_assert_eq!(itinerary.may_repeat(&after), may);
                     let repeat = itinerary.repeat(after);
                     prop_assert_eq!(repeat.is_ok(), may);
                     if may {

@@ -1,0 +1,102 @@
+use super::*;
+use crate::base::ProviderId;
+use crate::proxy::testing::Bench;
+
+const PROVIDER: Target = Target::Provider(ProviderId(0));
+const NOW: Moment = Moment(1_000_000);
+
+impl Bench {
+    fn take(&self) -> Option<Permit> {
+        let provider = &self.snapshot.routes.providers[0];
+        self.core.with_view(|view| {
+            let mut targets = self.core.targets.borrow_mut();
+            targets.take(view, provider, None, NOW)
+        })
+    }
+
+    fn end(&self, permit: Permit, verdict: Verdict) {
+        let provider = &self.snapshot.routes.providers[0];
+        let endpoint = provider.endpoints[permit.endpoint].id;
+        let tried = Tried { provider, endpoint };
+        self.core.conclude(tried, &permit, verdict, NOW);
+    }
+
+    fn show(&mut self, breaker: BreakerView) {
+        self.publish(|states| {
+            for target in [PROVIDER, Target::Endpoint(EndpointId(0))] {
+                let state = states.target_mut(target);
+                state.breaker = breaker;
+                state.generation += 1;
+            }
+        });
+        self.core.routes();
+    }
+}
+
+fn trips(told: &[Fact]) -> usize {
+    let is_trip =
+        |fact: &&Fact| matches!(fact, Fact::Tripped { target, .. } if *target == PROVIDER);
+    told.iter().filter(is_trip).count()
+}
+
+#[test]
+fn a_core_that_sees_the_trip_condition_stops_at_once() {
+    let mut bench = Bench::new(1, 100);
+    for _ in 0..2 {
+        let permit = bench.take().unwrap();
+        bench.end(permit, Verdict::ServerError);
+    }
+    assert!(bench.take().is_none());
+    assert_eq!(trips(&bench.told()), 1);
+    bench.show(BreakerView::Closed);
+    assert!(bench.take().is_some(), "the office has answered");
+}
+
+#[test]
+fn calls_that_fail_while_it_is_open_do_not_keep_the_core_from_probing() {
+    let mut bench = Bench::new(1, 100);
+    let under_way: Vec<_> = (0..6).map(|_| bench.take().unwrap()).collect();
+    bench.show(BreakerView::Open { until: NOW });
+    for permit in under_way {
+        bench.end(permit, Verdict::TimedOut);
+    }
+    assert_eq!(trips(&bench.told()), 0, "the office would not answer");
+    assert!(bench.take().is_some(), "half-open");
+    assert!(bench.take().is_none(), "one probe at a time");
+}
+
+#[test]
+fn a_core_does_not_wait_for_the_answer_to_a_trip_that_was_lost() {
+    let mut bench = Bench::new(1, 1);
+    // The queue takes the first failure; the second one and the trip are lost.
+    for _ in 0..2 {
+        let permit = bench.take().unwrap();
+        bench.end(permit, Verdict::ServerError);
+    }
+    assert_eq!(trips(&bench.told()), 0);
+    assert!(bench.take().is_some(), "no answer will come");
+}
+
+#[test]
+fn the_slot_of_a_probe_that_the_office_never_hears_of_is_freed() {
+    let mut bench = Bench::new(1, 1);
+    bench.show(BreakerView::Open { until: NOW });
+    bench.core.report(Fact::Gated {
+        target: Target::Endpoint(EndpointId(9)),
+        until: NOW,
+    });
+    let probe = bench.take().unwrap();
+    assert!(bench.take().is_none());
+    bench.end(probe, Verdict::Cancelled);
+    assert!(bench.take().is_some());
+}
+
+#[test]
+fn a_permit_that_was_not_used_frees_its_slots() {
+    let mut bench = Bench::new(1, 100);
+    bench.show(BreakerView::Open { until: NOW });
+    let probe = bench.take().unwrap();
+    let provider = &bench.snapshot.routes.providers[0];
+    bench.core.give_back(provider, probe);
+    assert!(bench.take().is_some());
+}

@@ -1,0 +1,122 @@
+//! For tests: a core, and the office's end of what it is joined to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::core::{Core, CoreParts};
+use crate::base::{Clock, EndpointId, ProviderId};
+use crate::policy::breaker::BreakerConfig;
+use crate::policy::limits::{Limits, Timeouts};
+use crate::policy::residency::{Groups, Jurisdiction};
+use crate::tables::routes::{Endpoint, Provider};
+use crate::tables::{Board, Fact, Routes, Snapshot, States};
+use crate::telemetry::{CoreMetrics, HistogramSlot, access};
+
+/// A core on its own.
+pub struct Bench {
+    pub core: Core,
+    pub board: Arc<Board>,
+    pub facts: mpsc::Receiver<Fact>,
+    pub snapshot: Snapshot,
+}
+
+impl Bench {
+    /// A core with one provider of so many endpoints, which tells the office so many facts
+    /// before the office must have read them.
+    pub fn new(endpoints: u16, facts: usize) -> Bench {
+        let snapshot = Snapshot {
+            routes: Arc::new(routes(endpoints)),
+            states: States::new(),
+            draining: false,
+        };
+        let board = Arc::new(Board::new(snapshot.clone()));
+        let (facts_in, facts) = mpsc::channel(facts);
+        let core = Core::new(CoreParts {
+            board: Arc::clone(&board),
+            clock: Clock::new(),
+            metrics: Arc::new(CoreMetrics::new()),
+            histograms: Arc::new(HistogramSlot::new()),
+            facts: facts_in,
+            access: access::ring().0,
+            seed: 1,
+        });
+        Bench {
+            core,
+            board,
+            facts,
+            snapshot,
+        }
+    }
+
+    /// What the core has told since the last time.
+    pub fn told(&mut self) -> Vec<Fact> {
+        std::iter::from_fn(|| self.facts.try_recv().ok()).collect()
+    }
+
+    /// Publishes what `change` makes of the states.
+    pub fn publish(&mut self, change: impl FnOnce(&mut States)) {
+        change(&mut self.snapshot.states);
+        self.board.publish(self.snapshot.clone());
+    }
+}
+
+fn routes(endpoints: u16) -> Routes {
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts {
+        head: second,
+        body: second,
+        connect: second,
+        first_byte: second,
+        stream_idle: second,
+        call: second,
+        keep_alive: second,
+        drain: second,
+    };
+    let endpoints = (0..endpoints).map(|id| Endpoint {
+        id: EndpointId(id),
+        addresses: vec![([127, 0, 0, 1], 9).into()],
+        authority: "p.example".into(),
+        prefix: "/v1".into(),
+    });
+    let provider = Provider {
+        id: ProviderId(0),
+        name: "p".into(),
+        jurisdiction: Jurisdiction::parse("au").unwrap(),
+        endpoints: endpoints.collect(),
+        api_key: None,
+        timeouts,
+        breaker: BreakerConfig {
+            consecutive_failures: 2,
+            failure_ratio: 1.0,
+            ratio_window: 10 * second,
+            ratio_min_calls: 1000,
+            open: second,
+            open_max: second,
+            open_jitter: 0.0,
+            close_after: 1,
+            rate_limit_gate: second,
+            quota_gate: second,
+        },
+    };
+    Routes {
+        keys: HashMap::default(),
+        capabilities: Vec::new(),
+        by_name: HashMap::new(),
+        providers: vec![provider],
+        groups: Groups::new(),
+        limits: Limits {
+            head_bytes: 32 * 1024,
+            headers: 100,
+            body_bytes: 1024 * 1024,
+            connections_per_core: 10,
+            calls_per_core: 10,
+        },
+        timeouts,
+        max_attempts: 3,
+        expose_providers: false,
+        access_log: false,
+    }
+}

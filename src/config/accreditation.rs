@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
+use super::Surroundings;
 use super::model::{Accredited, Endpoint};
-use super::provider::Context;
 use super::reader::{Table, Value};
 use super::values::Names;
 use crate::policy::accreditation::{Accreditation, AccreditationError, PublicKey, Statement};
@@ -58,17 +58,19 @@ fn public_key(table: &Table<'_>) -> Option<PublicKey> {
 pub(super) fn read(
     at: &Value<'_>,
     subject: &Subject<'_>,
-    context: &Context<'_>,
+    authorities: &[Authority],
+    surroundings: &Surroundings<'_>,
 ) -> Option<Accredited> {
     let path = at.text("the path of an accreditation file")?.text;
-    let surroundings = context.surroundings;
     let path = surroundings.directory.join(path);
     let verified = file(&path)
         .map_err(|error| {
             let path = path.display();
             format!("expected a readable accreditation file at {path}: {error}")
         })
-        .and_then(|text| verify(&text, subject, context).map_err(|error| error.to_string()));
+        .and_then(|text| {
+            verify(&text, subject, authorities, surroundings.now).map_err(|error| error.to_string())
+        });
     let accredited = verified.map_err(|message| at.fail(message)).ok()?;
     let left = accredited.valid_until.duration_since(surroundings.now);
     if left < EXPIRES_SOON {
@@ -96,10 +98,11 @@ fn file(path: &Path) -> io::Result<String> {
 fn verify(
     text: &str,
     subject: &Subject<'_>,
-    context: &Context<'_>,
+    authorities: &[Authority],
+    now: Timestamp,
 ) -> Result<Accredited, AccreditationError> {
     let accreditation = Accreditation::parse(text)?;
-    let (authority, statement) = signed_by(&accreditation, context)?;
+    let (authority, statement) = signed_by(&accreditation, authorities, now)?;
     statement.is_about(subject.name, subject.jurisdiction)?;
     for endpoint in subject.endpoints {
         statement.covers(&endpoint.host)?;
@@ -113,10 +116,11 @@ fn verify(
 /// The authority whose signature it is: the file doesn't say, one of the keys must fit.
 fn signed_by<'a>(
     accreditation: &'a Accreditation,
-    context: &Context<'a>,
+    authorities: &'a [Authority],
+    now: Timestamp,
 ) -> Result<(&'a Authority, &'a Statement), AccreditationError> {
-    for authority in context.authorities {
-        let verified = accreditation.verify(&authority.public_key, context.surroundings.now);
+    for authority in authorities {
+        let verified = accreditation.verify(&authority.public_key, now);
         if !matches!(verified, Err(AccreditationError::Signature)) {
             return verified.map(|statement| (authority, statement));
         }

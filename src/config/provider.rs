@@ -87,7 +87,7 @@ pub(super) fn read<'t>(
             jurisdiction: jurisdiction?,
             endpoints: &endpoints,
         };
-        accreditation::read(at, &subject, context)
+        accreditation::read(at, &subject, context.authorities, context.surroundings)
     });
     let draft = Draft {
         name,

@@ -3,6 +3,7 @@
 //! call on one line.
 
 mod answers;
+mod error;
 mod panel;
 mod question;
 mod run;
@@ -10,5 +11,6 @@ mod scene;
 mod show;
 mod upstreams;
 
-pub use run::{DemoError, run};
+pub use error::DemoError;
+pub use run::run;
 pub use upstreams::Upstreams;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
-
-use super::upstreams::listen;
 
 /// How an upstream behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,4 +135,10 @@ pub async fn serve(listener: TcpListener, panel: Arc<Panel>) {
         // Its errors are the peer's doing.
         tokio::spawn(async move { drop(serving.await) });
     }
+}
+
+/// Gives a bound listener to the runtime.
+pub fn listen(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
 }

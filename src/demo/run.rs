@@ -7,46 +7,15 @@ use std::path::Path;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::Upstreams;
 use super::scene::{KEY, Scene};
 use super::show::{News, Style};
-use crate::config::ConfigErrors;
+use super::{DemoError, Upstreams};
 use crate::control::Ended;
-use crate::policy::accreditation::KeyError;
-use crate::server::{self, Options, StartError};
+use crate::server::{self, Options};
 use crate::telemetry::Sink;
 
 /// Where the panel listens if nobody else does.
 const PANEL_PORT: u16 = 8081;
-
-/// Why there is no demo.
-#[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    /// No socket, thread or directory to be had.
-    #[error("the demo can't be set up: {0}")]
-    Io(#[from] io::Error),
-    /// No random bytes for the authority's key.
-    #[error("the operating system has no random bytes: {0}")]
-    Random(#[from] getrandom::Error),
-    /// The clock shows a year that accreditations can't name.
-    #[error("the clock is wrong: {0}")]
-    Clock(#[from] jiff::Error),
-    /// The authority's key can't be written down.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// `au` is gone from ISO 3166-1.
-    #[error("there is no jurisdiction au")]
-    NoAustralia,
-    /// srpd rejects the demo's own configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    /// srpd doesn't start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// The office panicked.
-    #[error("the office panicked: this is a defect")]
-    Panicked,
-}
 
 /// Runs the demo until Ctrl-C or SIGTERM.
 ///

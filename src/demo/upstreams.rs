@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::answers::{self, Answer, Event};
-use super::panel::{self, Mode, Panel};
+use super::panel::{self, Mode, Panel, listen};
 use super::question::Question;
 use crate::base::Prng;
 
@@ -156,12 +156,6 @@ async fn play(
     tokio::spawn(panel::serve(desk, Arc::new(panel)));
     // Ends with the sender; the runtime then drops whatever is still being said.
     let _ = stopped.await;
-}
-
-/// Gives a bound listener to the runtime.
-pub fn listen(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
-    listener.set_nonblocking(true)?;
-    tokio::net::TcpListener::from_std(listener)
 }
 
 async fn accept(listener: TcpListener, server: Arc<Server>) {

@@ -1,6 +1,10 @@
 //! The field lines of a head, and what `Connection` says about them.
 
-use super::head::{BadHead, CONNECTION_OPTIONS_MAX};
+use super::bad_head::BadHead;
+
+/// The most options `Connection` may list. Every field of a message is compared with each of them
+/// when it is forwarded.
+pub const CONNECTION_OPTIONS_MAX: usize = 16;
 
 /// A field that should stand once stands twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

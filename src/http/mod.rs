@@ -5,6 +5,7 @@
 //! see in two places is an error here, so that no byte of it is sent on. No I/O, no clock, and no
 //! allocation: a parsed head borrows the bytes it was read from.
 
+pub mod bad_head;
 pub mod chunked;
 pub mod encode;
 pub mod fields;
@@ -18,8 +19,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use bad_head::BadHead;
 pub use chunked::{BadChunk, ChunkedDecoder, Decoded};
 pub use fields::{Fields, Repeated};
-pub use head::{BadHead, FIELDS_MAX, HeadLimits, HeadSlots, Version};
+pub use head::{FIELDS_MAX, HeadLimits, HeadSlots, Version};
 pub use request::{BadRequest, RequestFraming, RequestHead, parse_request};
 pub use response::{BadResponse, ResponseFraming, ResponseHead, parse_response};

@@ -1,9 +1,8 @@
 //! Heads of requests (RFC 9112 section 3).
 
+use super::bad_head::BadHead;
 use super::fields::{Fields, Seen};
-use super::head::{
-    BadHead, Declared, HeadLimits, HeadSlots, Survey, Version, end_of_head, start_line,
-};
+use super::head::{Declared, HeadLimits, HeadSlots, Survey, Version, end_of_head, start_line};
 use super::target::{self, Target};
 
 /// How a request's body ends (RFC 9112 section 6.3).

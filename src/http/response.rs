@@ -2,10 +2,9 @@
 
 use std::mem::MaybeUninit;
 
+use super::bad_head::BadHead;
 use super::fields::Fields;
-use super::head::{
-    BadHead, Declared, HeadLimits, HeadSlots, Survey, Version, end_of_head, start_line,
-};
+use super::head::{Declared, HeadLimits, HeadSlots, Survey, Version, end_of_head, start_line};
 
 /// How a response's body ends (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

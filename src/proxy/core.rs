@@ -8,15 +8,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::inbound::Inbound;
+use super::inbound::{HEADROOM, Inbound};
 use super::targets::Targets;
 use crate::base::{Clock, EndpointId, Moment, Prng};
 use crate::net::{Deadlines, Pool};
-use crate::tables::{Board, Fact, Routes, Target, TargetState, View};
+use crate::tables::{Board, Fact, Routes, View};
 use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
-
-/// Room in front of what is read from a provider, for a chunk size of our own.
-pub const HEADROOM: usize = 32;
 
 /// How often a core hands its histograms over and looks through its pool.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -146,11 +143,6 @@ impl Core {
     pub fn retire(&self) {
         self.slot.offer(&mut self.histograms.borrow_mut());
         self.pool.borrow_mut().clear();
-    }
-
-    /// A target's state as this core last took it over.
-    pub fn state(&self, target: Target) -> TargetState {
-        *self.view.borrow().states().target(target)
     }
 
     /// Tells the office. If its queue is full the fact is lost, and counted: a call never waits.

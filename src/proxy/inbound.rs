@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::core::HEADROOM;
 use super::payload::{Payload, Progress};
 use super::verdict::Verdict;
 use crate::base::Moment;
@@ -10,6 +9,9 @@ use crate::http::chunked::ChunkedDecoder;
 use crate::http::{HeadLimits, HeadSlots, ResponseFraming, ResponseHead, hop, parse_response};
 use crate::net::buffer::{HUGE, LARGE, SMALL};
 use crate::net::{Buffer, Conn, Ends};
+
+/// Room in front of what is read from a provider, for a chunk size of our own.
+pub const HEADROOM: usize = 32;
 
 /// Bounds on a provider's head.
 const LIMITS: HeadLimits = HeadLimits {

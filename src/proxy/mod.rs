@@ -8,6 +8,7 @@ pub mod answer;
 pub mod attempt;
 pub mod call;
 pub mod client;
+pub mod conclude;
 pub mod connection;
 pub mod core;
 pub mod inbound;

@@ -4,8 +4,9 @@
 
 use std::mem::ManuallyDrop;
 
+use super::conclude::Tried;
 use super::core::Core;
-use super::targets::{Permit, Tried};
+use super::targets::Permit;
 use super::verdict::Verdict;
 use crate::base::{Moment, ProviderId};
 use crate::openai::{ErrorCode, Usage};

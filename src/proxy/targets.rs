@@ -2,18 +2,12 @@
 //! seen since. A core that sees a breaker's trip condition stops at once; the others follow when
 //! the office publishes.
 
-use std::time::Duration;
-
-use super::core::Core;
 use super::verdict::Verdict;
 use crate::base::ids::{ENDPOINTS_MAX, PROVIDERS_MAX};
 use crate::base::{EndpointId, Moment};
 use crate::policy::breaker::{BreakerConfig, Detector};
 use crate::tables::routes::Provider;
-use crate::tables::{BreakerView, Fact, ProbeOutcome, Routes, Target, TargetState, View};
-
-/// The longest pause that a provider can ask for.
-pub const PAUSE_MAX: Duration = Duration::from_secs(3600);
+use crate::tables::{BreakerView, Routes, Target, TargetState, View};
 
 /// What this core has seen of one target.
 struct Opinion {
@@ -43,6 +37,22 @@ impl Opinion {
             self.detector.reset();
         }
     }
+
+    /// Takes in an outcome; true if it trips the breaker. What ends while the office holds the
+    /// breaker open began before it opened, or is a probe, whose outcome the office judges:
+    /// neither is counted.
+    fn judge(&mut self, state: &TargetState, verdict: Verdict, now: Moment) -> bool {
+        self.catch_up(state);
+        if state.breaker != BreakerView::Closed || self.tripped {
+            return false;
+        }
+        if verdict == Verdict::Succeeded {
+            self.detector.succeeded(1, now);
+            return false;
+        }
+        self.tripped = verdict.is_failure() && self.detector.failed(now);
+        self.tripped
+    }
 }
 
 /// One core's opinions, by id. Made when a configuration first names the target.
@@ -63,6 +73,18 @@ pub struct Permit {
     pub fresh: bool,
     provider_probe: bool,
     endpoint_probe: bool,
+}
+
+impl Permit {
+    /// Whether the attempt probes the provider's open breaker.
+    pub fn probes_provider(&self) -> bool {
+        self.provider_probe
+    }
+
+    /// Whether the attempt probes the endpoint's open breaker.
+    pub fn probes_endpoint(&self) -> bool {
+        self.endpoint_probe
+    }
 }
 
 /// Whether a target lets a call pass.
@@ -164,7 +186,7 @@ impl Targets {
     }
 
     /// One endpoint of the provider, for a connection of its own.
-    fn take_again(
+    pub fn take_again(
         &mut self,
         view: &View,
         provider: &Provider,
@@ -187,6 +209,29 @@ impl Targets {
                 }
                 None
             }
+        }
+    }
+
+    /// Takes in how an attempt ended. True if that trips the target's breaker: this core has
+    /// stopped using it, and the others must.
+    pub fn judge(&mut self, view: &View, target: Target, verdict: Verdict, now: Moment) -> bool {
+        let state = view.states().target(target);
+        self.opinion(target)
+            .is_some_and(|opinion| opinion.judge(state, verdict, now))
+    }
+
+    /// Takes a trip back that the office could not be told of: only its answer would end it. The
+    /// next failure trips again.
+    pub fn forget_trip(&mut self, target: Target) {
+        if let Some(opinion) = self.opinion(target) {
+            opinion.tripped = false;
+        }
+    }
+
+    /// Sends nothing to the target before `until`.
+    pub fn gate(&mut self, target: Target, until: Moment) {
+        if let Some(opinion) = self.opinion(target) {
+            opinion.gated_until = opinion.gated_until.max(until);
         }
     }
 
@@ -219,133 +264,3 @@ fn update(opinion: &mut Option<Opinion>, figures: &BreakerConfig) {
         None => *opinion = Some(Opinion::new(figures)),
     }
 }
-
-/// What a verdict is about.
-#[derive(Clone, Copy)]
-pub struct Tried<'p> {
-    /// The provider that was tried.
-    pub provider: &'p Provider,
-    /// The endpoint that was tried.
-    pub endpoint: EndpointId,
-}
-
-impl Core {
-    /// Draws the consequences of an attempt's end for breakers and gates, here and everywhere.
-    pub fn conclude(&self, tried: Tried<'_>, permit: &Permit, verdict: Verdict, now: Moment) {
-        let Tried { provider, endpoint } = tried;
-        let targets = [
-            (Target::Provider(provider.id), permit.provider_probe),
-            (Target::Endpoint(endpoint), permit.endpoint_probe),
-        ];
-        if verdict.is_failure() {
-            self.report(Fact::Failed {
-                provider: provider.id,
-                endpoint,
-                at: now,
-            });
-        }
-        for (target, probe) in targets {
-            self.judge(target, verdict, now);
-            if probe {
-                let outcome = match verdict {
-                    Verdict::Succeeded => ProbeOutcome::Succeeded,
-                    _ if verdict.is_failure() => ProbeOutcome::Failed,
-                    _ => ProbeOutcome::Neutral,
-                };
-                let told = self.report(Fact::Probe {
-                    target,
-                    outcome,
-                    at: now,
-                });
-                if !told {
-                    // The office won't free the slot for a probe that it hasn't heard of.
-                    self.with_view(|view| view.board().free_probe(target));
-                }
-            }
-        }
-        let gate = match verdict {
-            Verdict::RateLimited { pause } => {
-                let pause = pause
-                    .unwrap_or(provider.breaker.rate_limit_gate)
-                    .min(PAUSE_MAX);
-                Some((Target::Endpoint(endpoint), pause))
-            }
-            Verdict::QuotaExhausted => {
-                Some((Target::Provider(provider.id), provider.breaker.quota_gate))
-            }
-            _ => None,
-        };
-        if let Some((target, pause)) = gate {
-            self.gate(target, now + pause);
-        }
-    }
-
-    /// Counts an outcome. What ends while the office holds the breaker open began before it
-    /// opened, or is a probe, whose outcome the office judges: neither is counted here.
-    fn judge(&self, target: Target, verdict: Verdict, now: Moment) {
-        let mut targets = self.targets.borrow_mut();
-        let state = self.state(target);
-        let Some(opinion) = targets.opinion(target) else {
-            return;
-        };
-        opinion.catch_up(&state);
-        if state.breaker != BreakerView::Closed {
-            return;
-        }
-        if verdict == Verdict::Succeeded {
-            opinion.detector.succeeded(1, now);
-        } else if verdict.is_failure() && opinion.detector.failed(now) && !opinion.tripped {
-            // Only the office's answer ends a trip: where it can't be told, there is none, and
-            // the next failure tells it again.
-            opinion.tripped = self.report(Fact::Tripped { target, at: now });
-        }
-    }
-
-    fn gate(&self, target: Target, until: Moment) {
-        if let Some(opinion) = self.targets.borrow_mut().opinion(target) {
-            opinion.gated_until = opinion.gated_until.max(until);
-        }
-        self.report(Fact::Gated { target, until });
-    }
-
-    /// Leave for one more attempt at the same provider, after `verdict` on one of its endpoints:
-    /// on another endpoint, or on the same one if its reused connection had died. None without
-    /// one, or with the provider's budget for repeats used up.
-    pub fn permit_repeat(&self, tried: Tried<'_>, verdict: Verdict, now: Moment) -> Option<Permit> {
-        let Tried { provider, endpoint } = tried;
-        let permit = self.with_view(|view| {
-            let mut targets = self.targets.borrow_mut();
-            if matches!(verdict, Verdict::Reset { stale: true }) {
-                let same = provider
-                    .endpoints
-                    .iter()
-                    .position(|known| known.id == endpoint)?;
-                return targets.take_again(view, provider, same, now);
-            }
-            verdict
-                .may_repeat()
-                .then(|| targets.take(view, provider, Some(endpoint), now))?
-        })?;
-        if self.with_view(|view| view.board().take_repeat(provider.id)) {
-            return Some(permit);
-        }
-        self.give_back(provider, permit);
-        None
-    }
-
-    /// Gives up a permit that was never used.
-    pub fn give_back(&self, provider: &Provider, permit: Permit) {
-        let board = |target| self.with_view(|view| view.board().free_probe(target));
-        if permit.provider_probe {
-            board(Target::Provider(provider.id));
-        }
-        if permit.endpoint_probe
-            && let Some(endpoint) = provider.endpoints.get(permit.endpoint)
-        {
-            board(Target::Endpoint(endpoint.id));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,3 +1,5 @@
+//! Forms: one `model`, wherever it stands, and nothing that two readers could read in two ways.
+
 use proptest::prelude::*;
 
 use super::*;

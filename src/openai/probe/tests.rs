@@ -1,3 +1,5 @@
+//! The probe against serde_json, on bodies that were written for it and on bodies at random.
+
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};

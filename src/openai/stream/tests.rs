@@ -1,3 +1,5 @@
+//! Event streams in every line ending, cut at every byte.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The breaker against examples, and against a model that is too simple to be wrong.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Itineraries: in order, inside the border, nobody twice, and the last attempt for the backstop.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

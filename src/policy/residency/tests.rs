@@ -1,3 +1,5 @@
+//! Residency rules as SRP section 3 has them, and that no input widens what is allowed.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::{btree_set, vec};

@@ -1,3 +1,5 @@
+//! The budget over time: its floor, its ratio, and a window that slides.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::base::ProviderId;
 use crate::proxy::testing::Bench;
+use crate::tables::BreakerView;
 
 const PROVIDER: Target = Target::Provider(ProviderId(0));
 const NOW: Moment = Moment(1_000_000);

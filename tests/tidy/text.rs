@@ -1,0 +1,255 @@
+//! What may stand in a file: its length, its doc, where `unsafe` and `unwrap` are allowed, and
+//! nothing that was left behind.
+
+use super::source::{Source, tokens};
+
+/// Lines of a file that is still read in one go.
+pub const LINES_MAX: usize = 600;
+
+/// Where the bound on lines holds.
+const BOUNDED: &[&str] = &["src/", "tests/", "benches/", "perf/", "fuzz/", "loadtest/"];
+
+/// Rooms that a call passes through, or that decide for it: nothing in them may give up.
+const STEADY: &[&str] = &[
+    "proxy", "control", "tables", "net", "http", "policy", "openai",
+];
+
+/// Words of work that isn't done. In halves, so that this file can be checked like any other.
+const UNFINISHED: &[&str] = &[
+    concat!("FIX", "ME"),
+    concat!("XX", "X"),
+    concat!("TO", "DO"),
+];
+
+/// Places outside the repository.
+const ELSEWHERE: &[&str] = &[concat!("../", "shared"), concat!("/wo", "rk/")];
+
+/// Files that are too long. Recorded figures may be.
+pub fn too_long(sources: &[Source]) -> Vec<String> {
+    sources
+        .iter()
+        .filter(|source| BOUNDED.iter().any(|part| source.path.starts_with(part)))
+        .filter(|source| !source.path.starts_with("perf/results/"))
+        .map(|source| (source, source.text.lines().count()))
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .map(|(source, lines)| format!("{}: {lines} lines", source.path))
+        .collect()
+}
+
+/// `unsafe` in the wrong place, or without its reason.
+pub fn careless_unsafe(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources {
+        if !source.is_rust() || !source.path.starts_with("src/") {
+            continue;
+        }
+        let at_home =
+            source.path.starts_with("src/net/") || source.path == "src/openai/probe/simd.rs";
+        let words = tokens(&source.code);
+        for (at, word) in words.iter().enumerate() {
+            if word.text != "unsafe" {
+                continue;
+            }
+            let place = format!("{}:{}", source.path, word.line);
+            let next = words.get(at + 1).map_or("", |next| next.text);
+            if !at_home {
+                complaints.push(format!("{place}: unsafe outside its rooms"));
+            } else if matches!(next, "{" | "impl") && !is_reasoned(source, word.line) {
+                complaints.push(format!("{place}: unsafe without a SAFETY comment"));
+            }
+        }
+    }
+    complaints
+}
+
+/// Whether a SAFETY comment stands right in front of the statement that holds the line.
+fn is_reasoned(source: &Source, line: usize) -> bool {
+    let mut above = source.text.lines().take(line - 1).collect::<Vec<_>>();
+    while let Some(text) = above.pop().map(str::trim) {
+        if text.starts_with("//") {
+            let mut comment = vec![text];
+            while let Some(more) = above.pop().map(str::trim)
+                && more.starts_with("//")
+            {
+                comment.push(more);
+            }
+            return comment.iter().any(|text| text.starts_with("// SAFETY:"));
+        }
+        if text.is_empty() || text.ends_with([';', '{', '}']) {
+            return false;
+        }
+    }
+    false
+}
+
+/// Macros, words and attributes that say that something isn't done.
+pub fn leftovers(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources {
+        for (index, line) in source.text.lines().enumerate() {
+            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if let Some(word) = words.find(|word| UNFINISHED.contains(word)) {
+                complaints.push(format!("{}:{}: {word}", source.path, index + 1));
+            }
+        }
+        if !source.is_rust() {
+            continue;
+        }
+        let words = tokens(&source.code);
+        for (at, word) in words.iter().enumerate() {
+            let next = |text: &str| words.get(at + 1).is_some_and(|next| next.text == text);
+            let found = match word.text {
+                "todo" | "unimplemented" | "dbg" => next("!"),
+                "ignore" => at > 0 && words[at - 1].text == "[",
+                "dead_code" => true,
+                lint => lint == "unused" || lint.starts_with("unused_") && in_attribute(&words, at),
+            };
+            if found {
+                let place = format!("{}:{}", source.path, word.line);
+                complaints.push(format!("{place}: {}", word.text));
+            }
+        }
+    }
+    complaints
+}
+
+/// Whether the word is an argument of `allow` or `expect`.
+fn in_attribute(words: &[super::source::Token<'_>], at: usize) -> bool {
+    let mut before = words[..at].iter().rev().map(|word| word.text);
+    let open = before.by_ref().find(|&text| text == "(" || text == "[");
+    open == Some("(")
+        && matches!(before.next(), Some("allow" | "expect"))
+        && matches!(before.next(), Some("[" | ","))
+}
+
+/// Code on a call's way that gives up instead of answering.
+pub fn unwraps(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources {
+        let module = source.module().unwrap_or_default();
+        if !module
+            .first()
+            .is_some_and(|room| STEADY.contains(&room.as_str()))
+        {
+            continue;
+        }
+        let words = tokens(&source.shipped);
+        for call in words.windows(4) {
+            let [dot, name, open, argument] = [0, 1, 2, 3].map(|at| call[at].text);
+            // A parser's own `expect(b'{')` is no `Option::expect`.
+            let gives_up = match name {
+                "unwrap" | "unwrap_err" => true,
+                "expect" | "expect_err" => argument != "b",
+                _ => false,
+            };
+            if dot == "." && open == "(" && gives_up {
+                complaints.push(format!("{}:{}: {name}", source.path, call[1].line));
+            }
+        }
+    }
+    complaints
+}
+
+/// Files of the program that don't say what they are.
+pub fn undescribed(sources: &[Source]) -> Vec<String> {
+    sources
+        .iter()
+        .filter(|source| source.is_rust() && source.path.starts_with("src/"))
+        .filter(|source| !source.text.starts_with("//! "))
+        .map(|source| source.path.clone())
+        .collect()
+}
+
+/// Mentions of places that whoever has the repository doesn't have.
+pub fn elsewhere(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources {
+        for (index, line) in source.text.lines().enumerate() {
+            if let Some(place) = ELSEWHERE.iter().find(|place| line.contains(**place)) {
+                complaints.push(format!("{}:{}: {place}", source.path, index + 1));
+            }
+        }
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(path: &str, text: &str) -> [Source; 1] {
+        [Source::new(path, text)]
+    }
+
+    #[test]
+    fn a_long_file_is_found_where_it_matters() {
+        let long = "\n".repeat(LINES_MAX + 1);
+        assert_eq!(too_long(&one("src/a.rs", &long)).len(), 1);
+        assert_eq!(too_long(&one("src/a.rs", &long[1..])).len(), 0);
+        assert_eq!(too_long(&one("perf/results/x.json", &long)).len(), 0);
+    }
+
+    #[test]
+    fn unsafe_needs_its_place_and_its_reason() {
+        let bare = "fn f() { unsafe { g() } }";
+        let reasoned =
+            "fn f() {\n    // SAFETY: g asks nothing,\n    // today.\n    h(\n unsafe { g() })\n}";
+        let stale = "// SAFETY: of h.\nunsafe { h() };\nunsafe { g() };";
+        let check = |path: &str, text: &str| careless_unsafe(&one(path, text)).len();
+        assert_eq!(check("src/net/ring.rs", bare), 1);
+        assert_eq!(check("src/net/ring.rs", reasoned), 0);
+        assert_eq!(check("src/net/ring.rs", stale), 1);
+        assert_eq!(check("src/net/ring.rs", "unsafe impl Send for X {}"), 1);
+        assert_eq!(check("src/proxy/call.rs", reasoned), 1);
+        assert_eq!(
+            check("src/proxy/call.rs", "// unsafe\nlet a = \"unsafe\";"),
+            0
+        );
+    }
+
+    #[test]
+    fn what_is_not_done_is_found() {
+        let word = UNFINISHED[0];
+        for text in [
+            "fn f() { todo!() }",
+            "fn f() { dbg!(x); }",
+            "fn f() { unimplemented!() }",
+            "#[ignore = \"slow\"]\nfn f() {}",
+            "#[allow(dead_code)]\nfn f() {}",
+            "#[expect(unused_variables)]\nfn f() {}",
+            "#![allow(unused)]",
+            &format!("// {word}: later"),
+        ] {
+            assert_eq!(leftovers(&one("src/a.rs", text)).len(), 1, "{text}");
+        }
+        let fine = "fn allow(unused_slots: u8) { ignore(todo) }\n// dbg! is forbidden";
+        assert!(leftovers(&one("src/a.rs", fine)).is_empty());
+        assert_eq!(leftovers(&one("docs/A.md", word)).len(), 1);
+    }
+
+    #[test]
+    fn giving_up_is_for_tests() {
+        let check = |text: &str| unwraps(&one("src/http/head.rs", text)).len();
+        assert_eq!(check("fn f() { g().unwrap(); }"), 1);
+        assert_eq!(check("fn f() { g()\n.expect(\"h\") }"), 1);
+        assert_eq!(check("fn f() { g().unwrap_or(1); h.expect(b'{', 2); }"), 0);
+        assert_eq!(
+            check("#[cfg(test)]\nmod tests { fn f() { g().unwrap() } }"),
+            0
+        );
+        assert!(unwraps(&one("src/cli/mod.rs", "fn f() { g().unwrap() }")).is_empty());
+    }
+
+    #[test]
+    fn a_file_says_what_it_is() {
+        assert_eq!(undescribed(&one("src/a.rs", "use b;")).len(), 1);
+        assert!(undescribed(&one("src/a.rs", "//! The a of b.\n")).is_empty());
+    }
+
+    #[test]
+    fn places_elsewhere_are_found() {
+        let text = format!("see {}plan.md", ELSEWHERE[0]);
+        assert_eq!(elsewhere(&one("docs/A.md", &text)).len(), 1);
+        assert!(elsewhere(&one("docs/A.md", "the network/ is shared")).is_empty());
+    }
+}

@@ -3,7 +3,9 @@
 
 use std::thread;
 
-use crate::support::{Ask, Client, Instance, KEY, Reply, Response, Setup, Upstream, delta, ms};
+use crate::support::{
+    Ask, Client, Instance, KEY, Reply, Response, Setup, Upstream, delta, eventually, ms,
+};
 
 fn serve() -> (Upstream, Instance) {
     let upstream = Upstream::start(|request| {
@@ -453,24 +455,31 @@ fn a_refused_call_with_its_body_still_to_come_does_no_harm() {
 
 #[test]
 fn unsolicited_bytes_from_upstream_are_never_a_response() {
-    let upstream = Upstream::start(|request| {
-        // A second response behind the first: whoever reuses the connection would get it.
-        let poison = Reply::with(
-            200,
-            &[("content-type", "application/json")],
-            r#"{"choices":[{"message":{"content":"poison"}}]}"#,
-        );
+    let said = r#"{"choices":[{"message":{"content":"poison"}}]}"#;
+    let poison = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{said}",
+        said.len()
+    );
+    let poisonous = poison.len();
+    // A second response behind the first, in one write with it or soon after: whoever reused the
+    // connection would get it.
+    let upstream = Upstream::start(move |request| {
         let user = request.json()["user"].as_u64().expect("a number");
-        let mut reply = Reply::chat(&format!("call {user}"));
-        reply.steps.extend(poison.steps);
-        reply
+        let reply = Reply::chat(&format!("call {user}"));
+        if user % 2 == 0 {
+            reply.send(&poison)
+        } else {
+            reply.pause(ms(5)).send(&poison)
+        }
     });
     let srpd = Setup::backstop_only(&upstream.url()).start();
     let mut client = srpd.connect();
     for user in 0..20 {
+        let before = upstream.bytes_out();
         let body = format!(r#"{{"model":"smart","user":{user}}}"#);
-        let said = client.ask(&Ask::post("/v1/chat/completions", body)).said();
-        assert_eq!(said, format!("call {user}"));
-        thread::sleep(ms(user % 4));
+        let response = client.ask(&Ask::post("/v1/chat/completions", body));
+        assert_eq!(response.said(), format!("call {user}"));
+        let sent = before + response.body.len() + poisonous;
+        eventually("the poison sent", || upstream.bytes_out() > sent);
     }
 }

@@ -59,6 +59,32 @@ fn a_reload_under_load_loses_no_call_and_no_connection() {
 }
 
 #[test]
+fn signals_interrupt_nothing_that_is_in_flight() {
+    let stream = (0..8).fold(Reply::events(), |r, _| r.event(&delta("a")).pause(ms(100)));
+    let upstream = Upstream::always(stream.done());
+    let setup = Setup::backstop_only(&upstream.url());
+    let srpd = setup.start();
+    let readers: Vec<_> = (0..24)
+        .map(|_| {
+            let mut client = srpd.connect();
+            thread::spawn(move || {
+                let response = client.ask(&Ask::stream("smart"));
+                assert!(response.complete, "{}", response.text());
+                assert_eq!(response.data().len(), 9, "{}", response.text());
+            })
+        })
+        .collect();
+    upstream.wait_requests(24);
+    for _ in 0..40 {
+        srpd.signal("HUP");
+        thread::sleep(ms(5));
+    }
+    for reader in readers {
+        reader.join().expect("a whole stream");
+    }
+}
+
+#[test]
 fn a_call_ends_under_the_table_that_it_began_with() {
     let stream = Reply::events()
         .event(&delta("a"))
@@ -80,8 +106,8 @@ fn a_call_ends_under_the_table_that_it_began_with() {
         srpd.ask(&Ask::chat("smart")).status == 401
     });
     let response = incoming.finish();
-    assert!(response.complete);
     assert_eq!(response.data(), [delta("a"), delta("b"), "[DONE]".into()]);
+    assert!(response.complete);
     assert_eq!(srpd.ask(&Ask::chat("smart").key("XYZ")).said(), "from home");
     assert_eq!(
         client.ask(&Ask::chat("smart")).status,

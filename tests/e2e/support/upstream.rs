@@ -353,6 +353,7 @@ fn left_within(stream: &TcpStream, time: Duration) -> bool {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 return false;
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return true,
         }
     }

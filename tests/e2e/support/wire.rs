@@ -76,7 +76,11 @@ impl Wire {
                     String::from_utf8_lossy(&self.buffer)
                 )
             }
-            Err(_) => self.ended = Some(Ended::Reset),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                self.ended = Some(Ended::Reset);
+            }
+            Err(error) => panic!("reading: {error}"),
         }
         self.ended.is_none()
     }

@@ -1,12 +1,16 @@
 //! Time-outs without timers: each connection has one deadline, a number; one sweeper per core
 //! looks at them all every [`TICK`] and shuts down the sockets that are late. Whatever waits on
-//! such a socket then ends by itself, so that no operation is ever dropped half done.
+//! such a socket then ends by itself, so that no operation is ever dropped half done. Only the
+//! wait of an idle connection is ended without touching the socket: what its client sends at
+//! that very moment must not be lost.
 
 use std::cell::RefCell;
 use std::os::fd::RawFd;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::socket::shut_down;
 use crate::base::Moment;
 
 /// How often the sweeper looks: a time-out fires at most this much late.
@@ -14,37 +18,50 @@ pub const TICK: Duration = Duration::from_millis(25);
 
 const NEVER: Moment = Moment(u64::MAX);
 
-/// What a deadline does to its socket.
+/// What a deadline ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// Reading ends, so that an answer can still be sent.
+    /// Reading, so that an answer can still be sent.
     Reading,
-    /// Reading ends; what is waited for is the next message, if any. A drain ends it early.
+    /// The wait for the next message ([`Deadline::poll_over`]), and nothing of the socket. A
+    /// drain ends it early.
     Idleness,
     /// Everything.
     All,
 }
 
-#[derive(Clone, Copy)]
 struct Entry {
     at: Moment,
     ends: Ends,
-    /// The socket; -1 once the deadline has fired, and for a free entry.
+    /// An idle wait has ended, and nothing has been set since.
+    over: bool,
+    /// The socket; -1 once it has been shut down, and for a free entry.
     fd: RawFd,
+    /// Whoever waits in [`Deadline::poll_over`].
+    waiting: Option<Waker>,
 }
 
 impl Entry {
     const FREE: Entry = Entry {
         at: NEVER,
         ends: Ends::All,
+        over: false,
         fd: -1,
+        waiting: None,
     };
 
     fn fire(&mut self) {
-        let how = if self.ends == Ends::All {
-            libc::SHUT_RDWR
-        } else {
-            libc::SHUT_RD
+        let how = match self.ends {
+            Ends::All => libc::SHUT_RDWR,
+            Ends::Reading => libc::SHUT_RD,
+            Ends::Idleness => {
+                self.at = NEVER;
+                self.over = true;
+                if let Some(waiting) = self.waiting.take() {
+                    waiting.wake();
+                }
+                return;
+            }
         };
         shut_down(self.fd, how);
         *self = Entry::FREE;
@@ -83,7 +100,7 @@ impl Deadlines {
         }
     }
 
-    /// Shuts down every socket whose deadline has passed; returns how many.
+    /// Ends what every deadline that has passed is to end; returns how many.
     pub fn sweep(&self, now: Moment) -> usize {
         let mut fired = 0;
         for entry in &mut self.0.borrow_mut().entries {
@@ -103,11 +120,10 @@ impl Deadlines {
         }
     }
 
-    /// Ends the wait of every connection that is idle. A request that has already arrived is
-    /// still read and answered.
+    /// Ends the wait of every connection that is idle.
     pub fn end_idle(&self) {
         for entry in &mut self.0.borrow_mut().entries {
-            if entry.ends == Ends::Idleness && entry.fd >= 0 {
+            if entry.ends == Ends::Idleness {
                 entry.fire();
             }
         }
@@ -121,14 +137,28 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Sets or moves it. A deadline that has fired stays fired.
+    /// Sets or moves it. A deadline that has shut its socket down stays fired.
     #[inline]
     pub fn set(&self, at: Moment, ends: Ends) {
         let entry = &mut self.table.0.borrow_mut().entries[self.index];
         if entry.fd >= 0 {
             entry.at = at;
             entry.ends = ends;
+            entry.over = false;
         }
+    }
+
+    /// Ready when an idle wait has ended, and until another deadline is set.
+    pub fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        let entry = &mut self.table.0.borrow_mut().entries[self.index];
+        if entry.over {
+            return Poll::Ready(());
+        }
+        match &mut entry.waiting {
+            Some(waiting) => waiting.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 
     /// Takes it away.
@@ -148,16 +178,6 @@ impl Drop for Deadline {
         let mut table = self.table.0.borrow_mut();
         table.entries[self.index] = Entry::FREE;
         table.free.push(self.index);
-    }
-}
-
-/// `shutdown(2)`: pending operations complete, and with `SHUT_RDWR` or `SHUT_WR` the peer sees
-/// the end. `fd` must name a socket that is open.
-pub(super) fn shut_down(fd: RawFd, how: libc::c_int) {
-    if fd >= 0 {
-        // SAFETY: shutdown takes no pointer. Its callers own the socket, or are told of its end
-        // by the guard that is dropped before it, so the number still names that socket.
-        unsafe { libc::shutdown(fd, how) };
     }
 }
 
@@ -198,14 +218,38 @@ mod tests {
         let deadlines = Deadlines::default();
         let (mut near, mut peer) = pair();
         let deadline = deadlines.watch(near.as_raw_fd());
-        deadline.set(Moment(u64::MAX - 1), Ends::Idleness);
-        deadlines.end_idle();
+        deadline.set(Moment(1), Ends::Reading);
+        deadlines.sweep(Moment(1));
         assert!(deadline.fired());
         assert_eq!(near.read(&mut [0; 1]).unwrap(), 0);
         std::io::Write::write_all(&mut near, b"408").unwrap();
         let mut answer = [0; 3];
         peer.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"408");
+    }
+
+    #[test]
+    fn the_end_of_an_idle_wait_leaves_the_socket_as_it_is() {
+        let deadlines = Deadlines::default();
+        let (mut near, mut peer) = pair();
+        let deadline = deadlines.watch(near.as_raw_fd());
+        let cx = Context::from_waker(Waker::noop());
+        for early in [false, true] {
+            deadline.set(Moment(10), Ends::Idleness);
+            assert!(deadline.poll_over(&cx).is_pending());
+            match early {
+                true => deadlines.end_idle(),
+                false => assert_eq!(deadlines.sweep(Moment(10)), 1),
+            }
+            assert!(deadline.poll_over(&cx).is_ready());
+            assert!(!deadline.fired());
+        }
+        std::io::Write::write_all(&mut peer, b"GET").unwrap();
+        near.read_exact(&mut [0; 3]).unwrap();
+        deadline.set(Moment(20), Ends::Reading);
+        assert!(deadline.poll_over(&cx).is_pending());
+        deadlines.end_idle();
+        assert!(deadline.poll_over(&cx).is_pending(), "no longer idle");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::os::fd::AsRawFd;
 use monoio::net::TcpListener as RingListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::deadline::{Deadlines, shut_down};
+use super::deadline::Deadlines;
+use super::socket::shut_down;
 use super::stream::Conn;
 
 /// Connections that the kernel holds for a core that hasn't accepted them yet.

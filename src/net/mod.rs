@@ -11,6 +11,7 @@ pub mod gather;
 pub mod listener;
 pub mod pool;
 pub mod ring;
+mod socket;
 pub mod stream;
 
 pub use buffer::Buffer;

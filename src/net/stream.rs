@@ -16,8 +16,9 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, S
 use monoio::net::TcpStream;
 
 use super::buffer::Buffer;
-use super::deadline::{Deadline, Deadlines, shut_down};
+use super::deadline::{Deadline, Deadlines};
 use super::gather::Gather;
+use super::socket::{reset_when_closed, shut_down};
 
 /// One connection, either side.
 pub struct Conn {
@@ -63,15 +64,26 @@ impl Conn {
         }
     }
 
-    /// Ends the connection with a reset instead of a FIN, so that the peer can't take what it has
-    /// for the whole.
-    pub fn reset(self) {
-        self.writer.linger_not();
-    }
-
     /// Ends the connection now, whatever is in flight.
     pub fn shut_down(&self) {
         shut_down(self.writer.fd, libc::SHUT_RDWR);
+    }
+
+    /// Ends the connection with a reset: for a message whose only end is the connection's, and
+    /// that is not whole.
+    pub fn reset(self) {
+        reset_when_closed(self.writer.fd);
+    }
+}
+
+/// A message on its way out. One that is given up half way, because its future is dropped or the
+/// peer is gone, resets the connection: a peer that reads slowly, or not at all, would otherwise
+/// learn of it only behind everything that the kernel still holds for it.
+struct Unfinished(RawFd);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        reset_when_closed(self.0);
     }
 }
 
@@ -84,6 +96,7 @@ pub struct Writer {
 impl Writer {
     /// Sends the whole readable part, and gives the buffer back.
     pub async fn send(&mut self, mut buffer: Buffer) -> (io::Result<()>, Buffer) {
+        let unfinished = Unfinished(self.fd);
         while !buffer.is_empty() {
             let result;
             (result, buffer) = self.half.write(buffer).await;
@@ -94,11 +107,13 @@ impl Writer {
                 Err(error) => return (Err(error), buffer),
             }
         }
+        std::mem::forget(unfinished);
         (Ok(()), buffer)
     }
 
     /// Sends a message in pieces.
     pub async fn send_pieces(&mut self, mut pieces: Gather) -> io::Result<()> {
+        let unfinished = Unfinished(self.fd);
         while pieces.remaining() > 0 {
             let result;
             (result, pieces) = self.half.writev(pieces).await;
@@ -109,27 +124,8 @@ impl Writer {
                 Err(error) => return Err(error),
             }
         }
+        std::mem::forget(unfinished);
         Ok(())
-    }
-
-    /// Makes the coming close a reset (`SO_LINGER` with no time to linger).
-    fn linger_not(&self) {
-        let now = libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        };
-        let size = std::mem::size_of_val(&now) as libc::socklen_t;
-        // SAFETY: the option's value is a `linger` that outlives the call, and `half` keeps the
-        // descriptor open.
-        unsafe {
-            libc::setsockopt(
-                self.fd,
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const now).cast(),
-                size,
-            );
-        }
     }
 
     /// Says that nothing more will be sent (FIN), while reading goes on.

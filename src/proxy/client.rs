@@ -27,6 +27,8 @@ pub struct Client {
     pub conn: Conn,
     /// Received, and not yet part of a request.
     pub input: Buffer,
+    /// The last response is not whole, and an orderly end of the connection would say that it is.
+    pub misled_by_close: bool,
 }
 
 impl Client {
@@ -35,6 +37,7 @@ impl Client {
         Client {
             conn,
             input: Buffer::default(),
+            misled_by_close: false,
         }
     }
 
@@ -57,6 +60,21 @@ impl Client {
         let (result, buffer) = self.conn.reader.read(buffer).await;
         self.input = buffer;
         result
+    }
+
+    /// Waits for the first bytes of the next request, with no input in hand. None if the deadline
+    /// ended the wait first: nothing that the client had sent until then is lost.
+    pub async fn first(&mut self) -> Option<io::Result<usize>> {
+        if !self.conn.reader.is_armed() {
+            self.conn.reader.arm(Buffer::small());
+        }
+        let (result, buffer) = poll_fn(|cx| match self.conn.reader.poll(cx) {
+            Poll::Ready(read) => Poll::Ready(Some(read)),
+            Poll::Pending => self.conn.deadline.poll_over(cx).map(|()| None),
+        })
+        .await?;
+        self.absorb(buffer);
+        Some(result)
     }
 
     fn absorb(&mut self, buffer: Buffer) {
@@ -108,6 +126,9 @@ impl Client {
 
     /// Closes after the last response: says so, and takes in what is still on its way.
     pub async fn close(mut self, now: Moment) {
+        if self.misled_by_close {
+            return self.conn.reset();
+        }
         self.conn.writer.finish();
         self.conn.deadline.set(now + LINGER, Ends::All);
         self.input = Buffer::default();

@@ -39,13 +39,12 @@ pub async fn serve(core: Rc<Core>, conn: Conn) {
                 };
                 refuse(&core, &mut client, settlement, rejection, manner).await
             }
-            Ok(Some(received)) => answer_one(&core, &mut client, received).await,
+            Ok(Some((received, routes))) => answer_one(&core, &routes, &mut client, received).await,
         };
         match after {
             After::Next => {}
             After::Close => return client.close(core.recently()).await,
             After::Abort => return client.conn.shut_down(),
-            After::Reset => return client.conn.reset(),
         }
     }
 }
@@ -77,40 +76,39 @@ enum After {
     Close,
     /// The client is gone, or as good as.
     Abort,
-    /// It is cut off in a way that can't be taken for an end.
-    Reset,
 }
 
-/// Reads the head of the next request. None if there is none to come.
-async fn receive(core: &Core, client: &mut Client) -> Result<Option<Received>, Rejection> {
+/// Reads the head of the next request, with the routes that it is understood by: they are the
+/// call's. None if there is none to come.
+async fn receive(
+    core: &Core,
+    client: &mut Client,
+) -> Result<Option<(Received, Rc<Routes>)>, Rejection> {
     let mut begun = None;
     loop {
         let routes = core.routes();
-        if !client.input.is_empty() {
-            match read_head(core, &routes, client.input.readable()) {
-                Ok(Some(received)) => {
-                    client.conn.deadline.clear();
-                    return Ok(Some(received));
-                }
-                Ok(None) => {}
-                Err(bad) => return Err(bad_request(bad)),
+        if client.input.is_empty() {
+            let until = core.recently() + routes.timeouts.keep_alive;
+            client.conn.deadline.set(until, Ends::Idleness);
+            match client.first().await {
+                Some(Ok(n)) if n > 0 => continue,
+                _ => return Ok(None),
             }
-            let since = *begun.get_or_insert_with(|| core.now());
-            client
-                .conn
-                .deadline
-                .set(since + routes.timeouts.head, Ends::Reading);
-        } else if core.draining() {
-            return Ok(None);
-        } else {
-            client
-                .conn
-                .deadline
-                .set(core.recently() + routes.timeouts.keep_alive, Ends::Idleness);
         }
+        match read_head(core, &routes, client.input.readable()) {
+            Ok(Some(received)) => {
+                client.conn.deadline.clear();
+                return Ok(Some((received, routes)));
+            }
+            Ok(None) => {}
+            Err(bad) => return Err(bad_request(bad)),
+        }
+        let since = *begun.get_or_insert_with(|| core.now());
+        let until = since + routes.timeouts.head;
+        client.conn.deadline.set(until, Ends::Reading);
         match client.fill().await {
             Ok(n) if n > 0 => {}
-            _ if begun.is_some() && client.conn.deadline.fired() => {
+            _ if client.conn.deadline.fired() => {
                 let message = "the request's head did not arrive in time";
                 return Err(Rejection::new(ErrorCode::RequestTimeout, message));
             }
@@ -138,8 +136,12 @@ fn bad_request(bad: BadRequest) -> Rejection {
 }
 
 /// Answers one request. The books are opened first and closed last.
-async fn answer_one(core: &Core, client: &mut Client, received: Received) -> After {
-    let routes = core.routes();
+async fn answer_one(
+    core: &Core,
+    routes: &Routes,
+    client: &mut Client,
+    received: Received,
+) -> After {
     let mut settlement = Settlement::open(core, received.request_id, routes.access_log);
     client.input.consume(received.bytes);
     let mut manner = Manner {
@@ -159,13 +161,13 @@ async fn answer_one(core: &Core, client: &mut Client, received: Received) -> Aft
         Ok(Wish::ModelList(key)) => {
             manner.persistent &= skip_body(client, framing);
             settlement.record_mut().key = Some(key.id);
-            let body = model_list(&routes, &key);
+            let body = model_list(routes, &key);
             return say(core, client, settlement, &body, manner).await;
         }
         Ok(Wish::Model(key, id)) => {
             manner.persistent &= skip_body(client, framing);
             settlement.record_mut().key = Some(key.id);
-            return match model(&routes, &key, &id) {
+            return match model(routes, &key, &id) {
                 Ok(body) => say(core, client, settlement, &body, manner).await,
                 Err(rejection) => refuse(core, client, settlement, rejection, manner).await,
             };
@@ -176,7 +178,7 @@ async fn answer_one(core: &Core, client: &mut Client, received: Received) -> Aft
         }
     };
     settlement.record_mut().key = Some(intake.key.id);
-    let body = match read_body(core, &routes, client, framing, expects).await {
+    let body = match read_body(core, routes, client, framing, expects).await {
         Ok(body) => Body::new(body),
         Err(Unread::Gone) => return After::Abort,
         Err(Unread::Rejected(rejection)) => {
@@ -184,7 +186,7 @@ async fn answer_one(core: &Core, client: &mut Client, received: Received) -> Aft
             return refuse(core, client, settlement, rejection, manner).await;
         }
     };
-    exchange(core, &routes, client, (intake, body), manner, settlement).await
+    exchange(core, routes, client, (intake, body), manner, settlement).await
 }
 
 async fn exchange(
@@ -206,11 +208,7 @@ async fn exchange(
         }
         End::Cut => {
             settlement.settle(Outcome::Cut);
-            // To HTTP/1.0 a close is the end that was promised: only a reset says otherwise.
-            match manner.version {
-                Version::Http11 => After::Close,
-                Version::Http10 => After::Reset,
-            }
+            After::Close
         }
         End::Gone => {
             settlement.settle(Outcome::ClientGone);

@@ -189,7 +189,10 @@ impl Way<'_, '_, '_> {
             inbound.buffer = inbound.next_buffer(used);
             match client.unless_gone(inbound.more(passage.patience())).await {
                 None => return Ending::gone(),
-                Some(Err(verdict)) => return Ending::cut(passage.late(verdict), None),
+                Some(Err(verdict)) => {
+                    client.misled_by_close = delimited == Delimited::Close;
+                    return Ending::cut(passage.late(verdict), None);
+                }
                 Some(Ok(())) => payload = std::mem::take(&mut inbound.buffer),
             }
         }

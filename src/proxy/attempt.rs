@@ -36,14 +36,14 @@ pub async fn make(
     edits: &[Edit<'_>],
     call_until: Moment,
 ) -> Result<Served, Verdict> {
-    let timeouts = &attempt.provider.timeouts;
+    let timeouts = &attempt.provider().timeouts;
     let (mut conn, reused) = connection(core, attempt, timeouts, call_until).await?;
     let patience = Patience {
         until: core.recently() + timeouts.first_byte,
         call_until,
     };
     conn.deadline.set(patience.ends(), Ends::All);
-    let sent = match compose(order, attempt.provider, attempt.endpoint, edits) {
+    let sent = match compose(order, attempt.provider(), attempt.endpoint(), edits) {
         Message::Flat(buffer) => conn.writer.send(buffer).await.0,
         Message::Pieces(pieces) => conn.writer.send_pieces(pieces).await,
     };
@@ -76,8 +76,8 @@ async fn connection(
     timeouts: &Timeouts,
     call_until: Moment,
 ) -> Result<(Conn, bool), Verdict> {
-    let endpoint = attempt.endpoint;
-    if !attempt.fresh
+    let endpoint = attempt.endpoint();
+    if !attempt.fresh()
         && let Some(conn) = core
             .pool
             .borrow_mut()
@@ -112,7 +112,7 @@ async fn judge(
     mut inbound: Inbound,
     patience: Patience,
 ) -> Result<Served, Verdict> {
-    let timeouts = &attempt.provider.timeouts;
+    let timeouts = &attempt.provider().timeouts;
     if (200..300).contains(&inbound.status) && inbound.kind == Kind::Events {
         return first_of_stream(core, inbound, patience, timeouts).await;
     }
@@ -140,7 +140,7 @@ async fn judge(
             }),
             verdict => {
                 // A failure that came as a whole response leaves a usable connection.
-                core.keep(attempt.endpoint.id, inbound);
+                core.keep(attempt.endpoint().id, inbound);
                 Err(verdict)
             }
         },

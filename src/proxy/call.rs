@@ -187,7 +187,7 @@ fn mismatch(capability: &Capability) -> Rejection {
 /// What one attempt came to.
 enum Tried {
     Ended(End),
-    Failed(Verdict),
+    Failed(Verdict, Option<Candidate>),
 }
 
 impl Routed<'_> {
@@ -226,24 +226,22 @@ impl Routed<'_> {
         mut permit: Permit,
         settlement: &mut Settlement<'_>,
     ) -> Option<End> {
-        let provider = self.provider(candidate.provider())?;
+        let core = self.core;
         loop {
-            let attempt = Attempt::open(self.core, provider, &candidate, permit, settlement)?;
+            let attempt = Attempt::open(core, self.routes, candidate, permit, settlement)?;
             let tried = attempt.tried();
-            let verdict = match self.attempt(client, &candidate, attempt, settlement).await {
+            let (verdict, again) = match self.attempt(client, attempt, settlement).await {
                 Tried::Ended(end) => return Some(end),
-                Tried::Failed(Verdict::Deadline) => {
+                Tried::Failed(Verdict::Deadline, _) => {
                     return Some(End::Rejected(deadline_exceeded()));
                 }
-                Tried::Failed(verdict) => verdict,
+                Tried::Failed(verdict, again) => (verdict, again?),
             };
-            if !itinerary.may_repeat(&candidate) {
+            if !itinerary.may_repeat(&again) {
                 return None;
             }
-            permit = self
-                .core
-                .permit_repeat(tried, verdict, self.core.recently())?;
-            candidate = itinerary.repeat(candidate).ok()?;
+            permit = core.permit_repeat(tried, verdict, core.recently())?;
+            candidate = itinerary.repeat(again).ok()?;
         }
     }
 
@@ -255,13 +253,12 @@ impl Routed<'_> {
     async fn attempt(
         &self,
         client: &mut Client,
-        candidate: &Candidate,
         attempt: Attempt<'_>,
         settlement: &mut Settlement<'_>,
     ) -> Tried {
-        let Some(model) = self.ask.capability.models.get(candidate.link()) else {
-            attempt.end(Verdict::UnknownModel);
-            return Tried::Failed(Verdict::UnknownModel);
+        let fail = |attempt: Attempt<'_>, verdict| Tried::Failed(verdict, attempt.end(verdict));
+        let Some(model) = self.ask.capability.models.get(attempt.link()) else {
+            return fail(attempt, Verdict::UnknownModel);
         };
         let edits = self.edits(model);
         let making = attempt::make(
@@ -273,17 +270,14 @@ impl Routed<'_> {
         );
         let served: Served = match client.unless_gone(making).await {
             Some(Ok(served)) => served,
-            Some(Err(verdict)) => {
-                attempt.end(verdict);
-                return Tried::Failed(verdict);
-            }
+            Some(Err(verdict)) => return fail(attempt, verdict),
             None => {
                 attempt.end(Verdict::Cancelled);
                 return Tried::Ended(End::Gone);
             }
         };
-        let provider = attempt.provider;
-        settlement.committed(candidate, provider, served.inbound.status, self.core.now());
+        let provider = attempt.provider();
+        settlement.committed(&attempt, served.inbound.status, self.core.now());
         let passage = Passage {
             core: self.core,
             attempt: &attempt,

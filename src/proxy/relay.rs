@@ -133,7 +133,7 @@ impl Passage<'_, '_> {
     }
 
     fn patience(&self) -> Patience {
-        let idle = self.attempt.provider.timeouts.stream_idle;
+        let idle = self.attempt.provider().timeouts.stream_idle;
         Patience {
             until: self.core.recently() + idle,
             call_until: self.call_until,
@@ -183,7 +183,7 @@ impl Way<'_, '_, '_> {
                 return Ending::gone();
             };
             if end {
-                passage.core.keep(passage.attempt.endpoint.id, inbound);
+                passage.core.keep(passage.attempt.endpoint().id, inbound);
                 return whole;
             }
             inbound.buffer = inbound.next_buffer(used);
@@ -228,7 +228,7 @@ impl Way<'_, '_, '_> {
                 }
             }
             if ends {
-                passage.core.keep(passage.attempt.endpoint.id, inbound);
+                passage.core.keep(passage.attempt.endpoint().id, inbound);
                 let failed = scanner.failed();
                 let verdict = if failed {
                     Verdict::ErrorEvent
@@ -300,7 +300,7 @@ impl Way<'_, '_, '_> {
             payload = both;
         }
         let until =
-            self.passage.core.recently() + self.passage.attempt.provider.timeouts.stream_idle;
+            self.passage.core.recently() + self.passage.attempt.provider().timeouts.stream_idle;
         let (alive, used) = client.send(payload, until).await;
         alive.then_some(used)
     }

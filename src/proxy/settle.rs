@@ -2,8 +2,6 @@
 //! an [`Attempt`] is made with a candidate and consumed by its verdict. Neither can be copied,
 //! and one that is dropped on the way, by a panic or because the client left, settles itself.
 
-use std::mem::ManuallyDrop;
-
 use super::conclude::Tried;
 use super::core::Core;
 use super::targets::Permit;
@@ -11,7 +9,8 @@ use super::verdict::Verdict;
 use crate::base::{Moment, ProviderId};
 use crate::openai::{ErrorCode, Usage};
 use crate::policy::chain::Candidate;
-use crate::policy::residency::Residency;
+use crate::policy::residency::{Jurisdiction, Residency};
+use crate::tables::Routes;
 use crate::tables::routes::{Endpoint, Provider};
 use crate::telemetry::{AccessRecord, InlineText, Outcome};
 
@@ -102,15 +101,9 @@ impl<'c> Settlement<'c> {
     }
 
     /// Notes who serves the call, with which status, at the commit point.
-    pub fn committed(
-        &mut self,
-        candidate: &Candidate,
-        provider: &Provider,
-        status: u16,
-        now: Moment,
-    ) {
-        self.record.provider = Some(provider.id);
-        let code = candidate.jurisdiction().code().as_bytes();
+    pub fn committed(&mut self, attempt: &Attempt<'_>, status: u16, now: Moment) {
+        self.record.provider = Some(attempt.provider.id);
+        let code = attempt.jurisdiction.code().as_bytes();
         self.record.jurisdiction = code.first_chunk::<2>().copied();
         self.record.status = status;
         self.record.ttft_us = Some(now.micros_since(self.started));
@@ -164,29 +157,32 @@ impl Drop for Settlement<'_> {
     }
 }
 
-/// One attempt under way. To open one takes a candidate, which only the residency filter makes,
-/// a permit, which only breakers and gates give, and the call's settlement.
+/// One attempt under way. To open one takes a candidate, which only the residency filter makes
+/// and which is used up by it, a permit, which only breakers and gates give, and the call's
+/// settlement. The provider is the candidate's: there is no other way to name one.
 #[must_use = "an attempt ends with a verdict"]
 pub struct Attempt<'c> {
     core: &'c Core,
-    /// Who is tried.
-    pub provider: &'c Provider,
-    /// Where.
-    pub endpoint: &'c Endpoint,
-    /// Whether the connection must be a new one.
-    pub fresh: bool,
+    provider: &'c Provider,
+    endpoint: &'c Endpoint,
     permit: Permit,
+    /// None once it has ended.
+    candidate: Option<Candidate>,
+    link: usize,
+    jurisdiction: Jurisdiction,
 }
 
 impl<'c> Attempt<'c> {
-    /// Opens an attempt, and counts it. None if the permit names no endpoint of the provider.
+    /// Opens an attempt, and counts it. None if the tables don't know the candidate's provider,
+    /// or the permit's endpoint: a defect.
     pub fn open(
         core: &'c Core,
-        provider: &'c Provider,
-        candidate: &Candidate,
+        routes: &'c Routes,
+        candidate: Candidate,
         permit: Permit,
         settlement: &mut Settlement<'_>,
     ) -> Option<Attempt<'c>> {
+        let provider = routes.providers.get(usize::from(candidate.provider()))?;
         let endpoint = provider.endpoints.get(permit.endpoint)?;
         settlement.record.attempts = settlement.record.attempts.saturating_add(1);
         core.metrics
@@ -200,12 +196,34 @@ impl<'c> Attempt<'c> {
             core,
             provider,
             endpoint,
-            fresh: permit.fresh,
             permit,
+            link: candidate.link(),
+            jurisdiction: candidate.jurisdiction(),
+            candidate: Some(candidate),
         })
     }
 
-    /// What it was about.
+    /// Who is tried.
+    pub fn provider(&self) -> &'c Provider {
+        self.provider
+    }
+
+    /// Where.
+    pub fn endpoint(&self) -> &'c Endpoint {
+        self.endpoint
+    }
+
+    /// Whether the connection must be a new one.
+    pub fn fresh(&self) -> bool {
+        self.permit.fresh
+    }
+
+    /// Position of the provider's link in the chain.
+    pub fn link(&self) -> usize {
+        self.link
+    }
+
+    /// What it is about.
     pub fn tried(&self) -> Tried<'c> {
         Tried {
             provider: self.provider,
@@ -213,9 +231,10 @@ impl<'c> Attempt<'c> {
         }
     }
 
-    /// Ends it.
-    pub fn end(self, verdict: Verdict) {
-        ManuallyDrop::new(self).conclude(verdict);
+    /// Ends it, and gives the candidate back: the provider may be asked once more for it.
+    pub fn end(mut self, verdict: Verdict) -> Option<Candidate> {
+        self.conclude(verdict);
+        self.candidate.take()
     }
 
     fn conclude(&self, verdict: Verdict) {
@@ -232,6 +251,8 @@ impl<'c> Attempt<'c> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.conclude(Verdict::Cancelled);
+        if self.candidate.is_some() {
+            self.conclude(Verdict::Cancelled);
+        }
     }
 }

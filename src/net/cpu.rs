@@ -28,3 +28,22 @@ pub fn allowed() -> io::Result<Vec<usize>> {
 pub fn pin(cpu: usize) -> io::Result<()> {
     monoio::utils::bind_to_cpu_set([cpu]).map_err(io::Error::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_can_be_put_on_a_cpu_that_it_may_use() {
+        let cpus = allowed().unwrap();
+        assert!(cpus.is_sorted() && !cpus.is_empty());
+        let last = cpus[cpus.len() - 1];
+        let pinned = std::thread::spawn(move || pin(last).and_then(|()| allowed()));
+        assert_eq!(pinned.join().unwrap().unwrap(), [last]);
+        assert_eq!(
+            allowed().unwrap(),
+            cpus,
+            "other threads stay where they were"
+        );
+    }
+}

@@ -68,3 +68,60 @@ impl Listener {
         shut_down(self.0.as_raw_fd(), libc::SHUT_RDWR);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::TcpStream;
+    use std::rc::Rc;
+
+    use super::super::testing::{on_each_driver, settle};
+    use super::*;
+
+    fn any_port() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    #[test]
+    fn two_cores_share_the_port_that_the_kernel_chose() {
+        const CLIENTS: usize = 64;
+        let listeners = bind(any_port(), 2).unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        assert_ne!(address.port(), 0);
+        assert_eq!(listeners[1].local_addr().unwrap(), address);
+        let clients: Vec<TcpStream> = (0..CLIENTS)
+            .map(|_| TcpStream::connect(address).unwrap())
+            .collect();
+        let accepted = |listener: &TcpListener| {
+            std::iter::from_fn(|| listener.accept().ok())
+                .take(clients.len())
+                .count()
+        };
+        let [first, second] = [&listeners[0], &listeners[1]].map(accepted);
+        assert_eq!(first + second, CLIENTS);
+        assert!(first > 0 && second > 0, "{first} and {second}");
+    }
+
+    #[test]
+    fn a_closed_listener_ends_its_accept_and_lets_nobody_in() {
+        on_each_driver(|| async {
+            let listener = bind(any_port(), 1).unwrap().remove(0);
+            let address = listener.local_addr().unwrap();
+            let listener = Rc::new(Listener::new(listener).unwrap());
+            let accepting = Rc::clone(&listener);
+            let task = monoio::spawn(async move {
+                let deadlines = Deadlines::default();
+                let conn = accepting.accept(&deadlines).await.unwrap();
+                (conn.peer, accepting.accept(&deadlines).await.err())
+            });
+            let client = TcpStream::connect(address).unwrap();
+            settle().await;
+            listener.close();
+            let (peer, error) = task.await;
+            assert_eq!(peer, client.local_addr().unwrap());
+            assert_eq!(error.unwrap().kind(), ErrorKind::InvalidInput);
+            let refused = TcpStream::connect(address).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        });
+    }
+}

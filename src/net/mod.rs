@@ -14,6 +14,9 @@ pub mod ring;
 mod socket;
 pub mod stream;
 
+#[cfg(test)]
+mod testing;
+
 pub use buffer::Buffer;
 pub use deadline::{Deadline, Deadlines, Ends};
 pub use gather::Gather;

@@ -105,64 +105,130 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::io::Write;
+    use std::net::TcpStream;
 
     use super::super::deadline::{Deadlines, Ends};
-    use super::super::ring::Ring;
+    use super::super::testing::{on_each_driver, pair, settle};
     use super::*;
 
-    const ENDPOINT: EndpointId = EndpointId(3);
-    const SECOND: Duration = Duration::from_secs(1);
+    const HERE: EndpointId = EndpointId(7);
+    const MINUTE: Duration = Duration::from_secs(60);
 
-    /// Runs a test with a connection to a listener that never answers.
-    fn with_conn(test: impl AsyncFnOnce(Pool, Conn, Deadlines, TcpListener)) {
-        Ring::epoll().unwrap().block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            let deadlines = Deadlines::default();
-            let conn = Conn::connect(address, SECOND, &deadlines).await.unwrap();
-            test(Pool::new(32), conn, deadlines, listener).await;
+    /// A pool of `count` connections, put in one after the other, with their other ends.
+    async fn filled(count: usize) -> (Pool, Vec<(SocketAddr, TcpStream)>) {
+        let mut pool = Pool::new(32);
+        let deadlines = Deadlines::default();
+        let mut peers = Vec::new();
+        for second in 0..count as u64 {
+            let (conn, peer) = pair(&deadlines).await;
+            peers.push((conn.peer, peer));
+            pool.put(HERE, conn, Moment(second * 1_000_000));
+        }
+        assert_eq!(pool.idle(), count);
+        (pool, peers)
+    }
+
+    fn addresses(peers: &[(SocketAddr, TcpStream)]) -> Vec<SocketAddr> {
+        peers.iter().map(|(address, _)| *address).collect()
+    }
+
+    #[test]
+    fn the_connection_used_last_comes_first_with_its_read_in_flight() {
+        on_each_driver(|| async {
+            let (mut pool, mut peers) = filled(3).await;
+            let known = addresses(&peers);
+            assert!(pool.take(EndpointId(8), &known).is_none());
+            for expected in known.iter().rev() {
+                let mut conn = pool.take(HERE, &known).unwrap();
+                assert_eq!(conn.peer, *expected);
+                assert!(conn.reader.is_armed());
+                peers.pop().unwrap().1.write_all(b"answer").unwrap();
+                let (result, mut buffer) = conn.reader.next().await;
+                assert_eq!((result.unwrap(), buffer.readable()), (6, &b"answer"[..]));
+                assert!(buffer.prepend(&[b' '; 32]), "the headroom is there");
+            }
+            assert_eq!(pool.idle(), 0);
+            assert!(pool.take(HERE, &known).is_none());
         });
     }
 
     #[test]
-    fn a_connection_is_reused_only_for_an_address_of_its_endpoint() {
-        with_conn(async |mut pool, conn, _, listener| {
-            let address = listener.local_addr().unwrap();
-            pool.put(ENDPOINT, conn, Moment(0));
-            let conn = pool.take(ENDPOINT, &[address]).unwrap();
-            pool.put(ENDPOINT, conn, Moment(0));
-            let elsewhere = ([192, 0, 2, 1], address.port()).into();
-            assert!(pool.take(ENDPOINT, &[elsewhere]).is_none());
-            assert_eq!(pool.idle(), 0, "and closed otherwise");
-        });
-    }
-
-    #[test]
-    fn the_sweep_drops_what_is_too_old_or_leads_elsewhere() {
-        with_conn(async |mut pool, conn, deadlines, listener| {
-            let addresses = [listener.local_addr().unwrap()];
-            pool.put(ENDPOINT, conn, Moment(0));
-            assert_eq!(
-                pool.sweep(Moment(999_999), |_| Some((SECOND, &addresses[..]))),
-                0
-            );
-            assert_eq!(
-                pool.sweep(Moment(1_000_000), |_| Some((SECOND, &addresses[..]))),
-                1
-            );
-            let conn = Conn::connect(addresses[0], SECOND, &deadlines).await;
-            pool.put(ENDPOINT, conn.unwrap(), Moment(0));
-            assert_eq!(pool.sweep(Moment(0), |_| None), 1);
+    fn what_was_closed_or_spoke_unasked_is_never_used() {
+        on_each_driver(|| async {
+            let (mut pool, mut peers) = filled(3).await;
+            let known = addresses(&peers);
+            drop(peers.pop());
+            peers[1]
+                .1
+                .write_all(b"HTTP/1.1 408 Too late\r\n\r\n")
+                .unwrap();
+            settle().await;
+            let conn = pool.take(HERE, &known).unwrap();
+            assert_eq!(conn.peer, known[0]);
+            assert_eq!(pool.idle(), 0);
         });
     }
 
     #[test]
     fn a_connection_that_was_shut_down_late_is_not_kept() {
-        with_conn(async |mut pool, conn, deadlines, _| {
+        on_each_driver(|| async {
+            let deadlines = Deadlines::default();
+            let (conn, _peer) = pair(&deadlines).await;
             conn.deadline.set(Moment(1), Ends::All);
-            deadlines.sweep(Moment(1));
-            pool.put(ENDPOINT, conn, Moment(1));
+            assert_eq!(deadlines.sweep(Moment(1)), 1);
+            let mut pool = Pool::new(32);
+            pool.put(HERE, conn, Moment(1));
+            assert_eq!(pool.idle(), 0);
+        });
+    }
+
+    #[test]
+    fn an_address_that_the_endpoint_no_longer_has_is_not_used() {
+        on_each_driver(|| async {
+            let (mut pool, peers) = filled(2).await;
+            let known = addresses(&peers);
+            assert_eq!(pool.take(HERE, &known[..1]).unwrap().peer, known[0]);
+            assert_eq!(pool.idle(), 0);
+        });
+    }
+
+    #[test]
+    fn a_sweep_drops_the_old_the_closed_the_moved_and_the_unknown() {
+        on_each_driver(|| async {
+            // Put in at seconds 0 to 4.
+            let (mut pool, mut peers) = filled(5).await;
+            let known = addresses(&peers);
+            let now = Moment(0) + Duration::from_secs(5);
+            assert_eq!(pool.sweep(now, |_| Some((MINUTE, &known))), 0);
+            let young = Duration::from_secs(5);
+            assert_eq!(pool.sweep(now, |_| Some((young, &known))), 1);
+            drop(peers.pop());
+            settle().await;
+            assert_eq!(pool.sweep(now, |_| Some((MINUTE, &known))), 1);
+            assert_eq!(pool.sweep(now, |_| Some((MINUTE, &known[2..]))), 1);
+            assert_eq!(pool.idle(), 2);
+            let gone = |endpoint| (endpoint != HERE).then_some((MINUTE, &known[..]));
+            assert_eq!(pool.sweep(now, gone), 2);
+            assert_eq!(pool.idle(), 0);
+        });
+    }
+
+    #[test]
+    fn an_idle_connection_has_no_deadline_and_the_pool_has_a_bound() {
+        on_each_driver(|| async {
+            let deadlines = Deadlines::default();
+            let mut pool = Pool::new(0);
+            let mut peers = Vec::new();
+            for _ in 0..=IDLE_PER_ENDPOINT_MAX {
+                let (conn, peer) = pair(&deadlines).await;
+                conn.deadline.set(Moment(1), Ends::All);
+                pool.put(HERE, conn, Moment(0));
+                peers.push(peer);
+            }
+            assert_eq!(deadlines.sweep(Moment(2)), 0);
+            assert_eq!(pool.idle(), IDLE_PER_ENDPOINT_MAX);
+            pool.clear();
             assert_eq!(pool.idle(), 0);
         });
     }

@@ -95,3 +95,44 @@ impl Ring {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn sleeps(mut ring: Ring) {
+        let before = Instant::now();
+        let answer = ring.block_on(async {
+            let task = monoio::spawn(async { 42 });
+            monoio::time::sleep(Duration::from_millis(5)).await;
+            task.await
+        });
+        assert_eq!(answer, 42);
+        assert!(before.elapsed() >= Duration::from_millis(5));
+    }
+
+    #[test]
+    fn epoll_runs_tasks_and_timers() {
+        sleeps(Ring::epoll().unwrap());
+    }
+
+    #[test]
+    fn whatever_form_the_probe_finds_runs_tasks_and_timers() {
+        match probe() {
+            Ok(form) => {
+                assert!(form.name().starts_with("io_uring"));
+                sleeps(Ring::io_uring(form).unwrap());
+            }
+            Err(denied) => assert!(denied.raw_os_error().is_some(), "{denied}"),
+        }
+    }
+
+    #[test]
+    fn the_forms_are_probed_from_the_best_down() {
+        let granted = Form::ALL.map(|form| form.builder().build(8).is_ok());
+        let best = Form::ALL.into_iter().zip(granted).find(|(_, ok)| *ok);
+        assert_eq!(probe().ok(), best.map(|(form, _)| form));
+    }
+}

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
@@ -73,6 +74,8 @@ impl Conn {
     /// that is not whole.
     pub fn reset(self) {
         reset_when_closed(self.writer.fd);
+        drop(self.deadline);
+        self.writer.forgo_fin();
     }
 }
 
@@ -126,6 +129,15 @@ impl Writer {
         }
         std::mem::forget(unfinished);
         Ok(())
+    }
+
+    /// Goes without what the half does when it is dropped: its FIN would come before a reset, and
+    /// the peer would take it for the end.
+    fn forgo_fin(self) {
+        let half = ManuallyDrop::new(self.half);
+        // SAFETY: `half` is neither dropped nor used again, so the reference that it holds is
+        // taken over exactly once.
+        drop(unsafe { std::ptr::read(&raw const half.0) });
     }
 
     /// Says that nothing more will be sent (FIN), while reading goes on.
@@ -227,3 +239,6 @@ impl Reader {
             .is_pending()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,58 @@ impl Chain {
 }
 
 /// Leave to make one attempt at one provider. It can't be made or copied outside this room.
+///
+/// ```
+/// # use srpd::policy::chain::{Candidate, Chain, Link};
+/// # use srpd::policy::residency::{Jurisdiction, JurisdictionSet, Residency};
+/// # let jurisdiction = Jurisdiction::parse("au").unwrap();
+/// # let link = Link { provider: 0, jurisdiction, backstop: false };
+/// # let chain = Chain::new(vec![link]).unwrap();
+/// # let all = JurisdictionSet::ALL;
+/// # let residency = Residency::effective(None, all, all);
+/// let mut itinerary = chain.within(&residency, 2).unwrap();
+/// let (candidate, ()) = itinerary.next(|_| Some(())).unwrap();
+/// assert_eq!(candidate.provider(), 0);
+/// ```
+///
+/// ```compile_fail,E0451
+/// # use srpd::policy::chain::{Candidate, Chain, Link};
+/// # use srpd::policy::residency::{Jurisdiction, JurisdictionSet, Residency};
+/// # let jurisdiction = Jurisdiction::parse("au").unwrap();
+/// # let link = Link { provider: 0, jurisdiction, backstop: false };
+/// # let chain = Chain::new(vec![link]).unwrap();
+/// # let all = JurisdictionSet::ALL;
+/// # let residency = Residency::effective(None, all, all);
+/// let candidate = Candidate { position: 0, link, repeat: false };
+/// assert_eq!(candidate.provider(), 0);
+/// ```
+///
+/// ```compile_fail,E0599
+/// # use srpd::policy::chain::{Candidate, Chain, Link};
+/// # use srpd::policy::residency::{Jurisdiction, JurisdictionSet, Residency};
+/// # let jurisdiction = Jurisdiction::parse("au").unwrap();
+/// # let link = Link { provider: 0, jurisdiction, backstop: false };
+/// # let chain = Chain::new(vec![link]).unwrap();
+/// # let all = JurisdictionSet::ALL;
+/// # let residency = Residency::effective(None, all, all);
+/// let mut itinerary = chain.within(&residency, 2).unwrap();
+/// let (candidate, ()) = itinerary.next(|_| Some(())).unwrap();
+/// assert_eq!(candidate.clone().provider(), 0);
+/// ```
+///
+/// An itinerary can't be copied either, to hand the same candidates out again.
+///
+/// ```compile_fail,E0599
+/// # use srpd::policy::chain::{Candidate, Chain, Link};
+/// # use srpd::policy::residency::{Jurisdiction, JurisdictionSet, Residency};
+/// # let jurisdiction = Jurisdiction::parse("au").unwrap();
+/// # let link = Link { provider: 0, jurisdiction, backstop: false };
+/// # let chain = Chain::new(vec![link]).unwrap();
+/// # let all = JurisdictionSet::ALL;
+/// # let residency = Residency::effective(None, all, all);
+/// let itinerary = chain.within(&residency, 2).unwrap();
+/// assert_eq!(itinerary.clone().attempts(), 0);
+/// ```
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "an attempt was counted for it"]
 pub struct Candidate {

@@ -160,6 +160,59 @@ impl Drop for Settlement<'_> {
 /// One attempt under way. To open one takes a candidate, which only the residency filter makes
 /// and which is used up by it, a permit, which only breakers and gates give, and the call's
 /// settlement. The provider is the candidate's: there is no other way to name one.
+///
+/// ```
+/// use srpd::policy::chain::Candidate;
+/// use srpd::proxy::{Core, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
+/// use srpd::tables::Routes;
+///
+/// fn one(core: &Core, routes: &Routes, it: Candidate, permit: Permit, of: &mut Settlement<'_>) {
+///     let attempt = Attempt::open(core, routes, it, permit, of);
+///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
+/// }
+/// ```
+///
+/// Without a candidate there is none, for whatever provider:
+///
+/// ```compile_fail,E0308
+/// use srpd::policy::chain::Candidate;
+/// use srpd::proxy::{Core, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
+/// use srpd::tables::Routes;
+///
+/// fn one(core: &Core, routes: &Routes, permit: Permit, of: &mut Settlement<'_>) {
+///     let attempt = Attempt::open(core, routes, &routes.providers[0], permit, of);
+///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
+/// }
+/// ```
+///
+/// A candidate and a permit are for one attempt:
+///
+/// ```compile_fail,E0382
+/// use srpd::policy::chain::Candidate;
+/// use srpd::proxy::{Core, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
+/// use srpd::tables::Routes;
+///
+/// fn one(core: &Core, routes: &Routes, it: Candidate, permit: Permit, of: &mut Settlement<'_>) {
+///     let attempt = Attempt::open(core, routes, it, permit, of);
+///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
+///     let attempt = Attempt::open(core, routes, it, permit, of);
+///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
+/// }
+/// ```
+///
+/// And an attempt ends once:
+///
+/// ```compile_fail,E0382
+/// use srpd::policy::chain::Candidate;
+/// use srpd::proxy::{Core, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
+/// use srpd::tables::Routes;
+///
+/// fn one(core: &Core, routes: &Routes, it: Candidate, permit: Permit, of: &mut Settlement<'_>) {
+///     let attempt = Attempt::open(core, routes, it, permit, of);
+///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
+///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
+/// }
+/// ```
 #[must_use = "an attempt ends with a verdict"]
 pub struct Attempt<'c> {
     core: &'c Core,

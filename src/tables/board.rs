@@ -128,7 +128,100 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::snapshot;
     use super::*;
+    use crate::base::EndpointId;
+
+    #[test]
+    fn what_is_published_is_shown_under_the_next_epoch() {
+        let board = Board::new(snapshot());
+        assert_eq!(board.epoch(), 1);
+        assert!(!board.snapshot().draining);
+        let next = Snapshot {
+            draining: true,
+            ..snapshot()
+        };
+        let routes = Arc::clone(&next.routes);
+        board.publish(next);
+        assert_eq!(board.epoch(), 2);
+        assert!(board.snapshot().draining);
+        assert!(Arc::ptr_eq(&board.snapshot().routes, &routes));
+    }
+
+    #[test]
+    fn whoever_sees_an_epoch_sees_its_snapshot_or_a_newer_one() {
+        const LAST: usize = 500;
+        let board = Board::new(snapshot());
+        let numbered = |number| {
+            let mut next = snapshot();
+            Arc::make_mut(&mut next.routes).limits.headers = number;
+            next
+        };
+        board.publish(numbered(2));
+        std::thread::scope(|scope| {
+            let reader = || {
+                let mut shown = 0;
+                while shown < LAST {
+                    let epoch = board.epoch() as usize;
+                    shown = board.snapshot().routes.limits.headers;
+                    assert!(shown >= epoch, "{shown} under epoch {epoch}");
+                }
+            };
+            scope.spawn(reader);
+            scope.spawn(reader);
+            (3..=LAST).for_each(|number| board.publish(numbered(number)));
+        });
+    }
+
+    #[test]
+    fn a_probe_slot_is_held_by_one_call_and_belongs_to_one_target() {
+        let board = Board::new(snapshot());
+        let provider = Target::Provider(ProviderId(3));
+        let others = [
+            Target::Provider(ProviderId(4)),
+            Target::Endpoint(EndpointId(3)),
+        ];
+        let holders = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| usize::from(board.take_probe(provider))))
+                .collect();
+            threads
+                .into_iter()
+                .map(|it| it.join().expect("no panic"))
+                .sum::<usize>()
+        });
+        assert_eq!(holders, 1);
+        assert!(board.is_probed(provider));
+        for other in others {
+            assert!(!board.is_probed(other) && board.take_probe(other));
+        }
+        board.free_probe(provider);
+        assert!(!board.is_probed(provider) && board.take_probe(provider));
+    }
+
+    #[test]
+    fn repeats_are_taken_from_one_provider_as_granted() {
+        let board = Board::new(snapshot());
+        let [one, other] = [ProviderId(0), ProviderId(1)];
+        assert!(!board.take_repeat(one), "nothing is granted at first");
+        board.grant_repeats(one, 2);
+        assert!(board.take_repeat(one) && board.take_repeat(one));
+        assert!(!board.take_repeat(one) && !board.take_repeat(other));
+        assert_eq!(
+            (board.repeats_taken(one), board.repeats_taken(other)),
+            (2, 0)
+        );
+        board.grant_repeats(one, 3);
+        assert!(board.take_repeat(one) && !board.take_repeat(one));
+    }
+
+    #[test]
+    fn the_cores_are_told_to_stop_once_and_for_all() {
+        let board = Board::new(snapshot());
+        assert!(!board.stopped());
+        board.stop();
+        assert!(board.stopped());
+    }
 
     #[test]
     fn threads_together_take_no_more_repeats_than_were_granted() {

@@ -10,6 +10,9 @@ pub mod routes;
 pub mod snapshot;
 pub mod view;
 
+#[cfg(test)]
+mod testing;
+
 pub use board::Board;
 pub use fact::{Fact, ProbeOutcome, Target};
 pub use routes::Routes;

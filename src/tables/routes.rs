@@ -145,3 +145,31 @@ pub struct Endpoint {
     /// What goes in front of `/chat/completions`.
     pub prefix: Box<str>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use super::*;
+    use crate::base::ids::CAPABILITIES_MAX;
+
+    #[test]
+    fn a_capability_set_holds_what_was_put_in_and_nothing_else() {
+        for position in 0..CAPABILITIES_MAX as u16 {
+            let mut set = CapabilitySet::default();
+            set.insert(position);
+            let held = (0..CAPABILITIES_MAX as u16).filter(|&at| set.contains(at));
+            assert_eq!(held.collect::<Vec<_>>(), [position]);
+            assert!(CapabilitySet::ALL.contains(position));
+        }
+    }
+
+    #[test]
+    fn a_digest_is_hashed_by_its_first_bytes() {
+        let hash = |digest: Digest| BuildHasherDefault::<DigestHasher>::default().hash_one(digest);
+        let mut digest = [7; 32];
+        assert_eq!(hash(digest), u64::from_ne_bytes([7; 8]));
+        digest[0] = 8;
+        assert_ne!(hash(digest), hash([7; 32]));
+    }
+}

@@ -80,3 +80,83 @@ impl View {
         &self.board
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fact::Target;
+    use super::super::snapshot::{BreakerView, Snapshot};
+    use super::super::testing::{routes, snapshot};
+    use super::*;
+    use crate::base::{EndpointId, Moment, ProviderId};
+
+    fn view() -> (Arc<Board>, View) {
+        let board = Arc::new(Board::new(snapshot()));
+        let view = View::new(Arc::clone(&board));
+        (board, view)
+    }
+
+    #[test]
+    fn nothing_changes_until_it_is_refreshed() {
+        let (board, mut view) = view();
+        assert!(!view.refresh());
+        let mut next = snapshot();
+        next.draining = true;
+        Arc::make_mut(&mut next.routes).max_attempts = 9;
+        board.publish(next);
+        assert_eq!((view.routes().max_attempts, view.draining()), (1, false));
+        assert!(view.refresh(), "the routes are others");
+        assert_eq!((view.routes().max_attempts, view.draining()), (9, true));
+        assert!(!view.refresh(), "once is enough");
+    }
+
+    #[test]
+    fn states_are_copied_and_unchanged_routes_are_not() {
+        let (board, mut view) = view();
+        let before = Rc::clone(view.routes());
+        let mut next = Snapshot::clone(&board.snapshot());
+        let opened = BreakerView::Open { until: Moment(5) };
+        next.states
+            .target_mut(Target::Provider(ProviderId(2)))
+            .breaker = opened;
+        next.states
+            .target_mut(Target::Endpoint(EndpointId(1)))
+            .gated_until = Moment(7);
+        board.publish(next);
+        assert!(!view.refresh(), "the routes are the same");
+        assert!(Rc::ptr_eq(&before, view.routes()));
+        assert_eq!(view.states().provider(ProviderId(2)).breaker, opened);
+        assert_eq!(
+            view.states().provider(ProviderId(1)).breaker,
+            BreakerView::Closed
+        );
+        assert_eq!(view.states().endpoint(EndpointId(1)).gated_until, Moment(7));
+        assert_eq!(view.states().endpoint(EndpointId(2)).gated_until, Moment(0));
+    }
+
+    #[test]
+    fn a_call_keeps_the_routes_that_it_began_with() {
+        let (board, mut view) = view();
+        let kept = Rc::clone(view.routes());
+        let mut changed = routes();
+        changed.max_attempts = 2;
+        board.publish(Snapshot {
+            routes: Arc::new(changed),
+            ..snapshot()
+        });
+        assert!(view.refresh());
+        assert_eq!((kept.max_attempts, view.routes().max_attempts), (1, 2));
+    }
+
+    #[test]
+    fn only_the_newest_of_several_snapshots_is_taken() {
+        let (board, mut view) = view();
+        for attempts in 2..=4 {
+            let mut next = snapshot();
+            Arc::make_mut(&mut next.routes).max_attempts = attempts;
+            board.publish(next);
+        }
+        assert!(view.refresh() && !view.refresh());
+        assert_eq!(view.routes().max_attempts, 4);
+        assert_eq!(view.board().epoch(), 4);
+    }
+}

@@ -16,6 +16,9 @@ const SKIPPED: &[&str] = &[
     "proptest-regressions",
 ];
 
+/// What begins with a dot and is ours nevertheless.
+const SHOWN: &[&str] = &[".ci", ".github", ".gitignore"];
+
 /// A file of the repository.
 #[derive(Clone)]
 pub struct Source {
@@ -75,7 +78,7 @@ fn walk(directory: &Path, prefix: &str, sources: &mut Vec<Source>) -> io::Result
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let hidden = name.starts_with('.') && name != ".gitignore" && name != ".github";
+        let hidden = name.starts_with('.') && !SHOWN.contains(&name.as_str());
         if hidden || SKIPPED.contains(&name.as_str()) {
             continue;
         }

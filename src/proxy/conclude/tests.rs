@@ -1,3 +1,5 @@
+//! One core's opinions, the office's answers, and facts that are lost between them.
+
 use super::*;
 use crate::base::ProviderId;
 use crate::proxy::testing::Bench;

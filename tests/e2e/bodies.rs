@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::support::wire::Ended;
 use crate::support::{Ask, Reply, Setup, Upstream, chat_body, eventually, ms};
 
 #[test]
@@ -267,4 +268,41 @@ fn usage_is_counted() {
         let tokens = |direction| srpd.metric("srpd_tokens_total", &["aloomu", direction]);
         (tokens("input"), tokens("output")) == (12.0, 8.0)
     });
+}
+
+#[test]
+fn a_cut_is_told_apart_from_an_end_in_http_1_0_too() {
+    let part = vec![b'x'; 100_000];
+    let fields = [
+        ("content-type", "audio/mpeg"),
+        ("transfer-encoding", "chunked"),
+    ];
+    let begun = Reply::head(200, &fields).chunk(&part).pause(ms(50));
+    for (reply, ended) in [
+        (begun.clone().last_chunk(), Ended::Closed),
+        (begun.close(), Ended::Reset),
+    ] {
+        let upstream = Upstream::always(reply);
+        let srpd = Setup::backstop_only(&upstream.url()).start();
+        let ask = Ask::post("/v1/audio/speech", r#"{"model":"smart","input":"hi"}"#).bytes();
+        let mut client = srpd.connect();
+        client.send(
+            String::from_utf8(ask)
+                .expect("text")
+                .replace("HTTP/1.1", "HTTP/1.0"),
+        );
+        assert_eq!(client.rest().1, ended);
+    }
+}
+
+#[test]
+fn an_answer_that_comes_before_the_body_was_taken_passes() {
+    let early = r#"{"error":{"message":"too much","type":"invalid_request_error","param":null,"code":"too_large"}}"#;
+    let vendor = Upstream::early(Reply::json(413, early).pause(ms(500)).close());
+    let backstop = Upstream::always(Reply::chat("from home"));
+    let srpd = Setup::vendor_and_backstop(&vendor.url(), &backstop.url()).start();
+    let body = format!(r#"{{"model":"smart","input":"{}"}}"#, "x".repeat(12 << 20));
+    let response = srpd.ask(&Ask::post("/v1/embeddings", body));
+    assert_eq!((response.status, response.text().as_str()), (413, early));
+    assert_eq!(backstop.count(), 0);
 }

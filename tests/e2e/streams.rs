@@ -155,6 +155,45 @@ fn a_death_mid_stream_is_never_silent() {
 }
 
 #[test]
+fn a_providers_own_error_event_is_passed_on_and_not_doubled() {
+    let error = r#"{"error":{"message":"overloaded","type":"server_error","param":null,"code":"overloaded"}}"#;
+    let begun = || Reply::events().event(&delta("a")).event(error);
+    for (reply, complete, data) in [
+        (begun().done(), true, 3),
+        (begun().pause(ms(30)).close(), false, 2),
+    ] {
+        let (_upstream, srpd) = serve(reply);
+        let response = srpd.ask(&Ask::stream("smart"));
+        assert_eq!(response.complete, complete, "{}", response.text());
+        assert_eq!(response.data().len(), data, "{}", response.text());
+        assert_eq!(response.data()[..2], [delta("a"), error.to_owned()]);
+    }
+}
+
+#[test]
+fn a_connection_whose_stream_went_wrong_behind_its_done_is_not_used_again() {
+    // The break comes after the commit point: before it, it would be one more failover.
+    let begun = || Reply::events().event(&delta("a")).pause(ms(20));
+    let said_end = || begun().event("[DONE]");
+    for reply in [
+        said_end().pause(ms(20)).send("poison\r\n"),
+        said_end().chunk(": more\n\n").last_chunk().send("poison"),
+    ] {
+        let (upstream, srpd) = serve(reply);
+        let mut client = srpd.connect();
+        for _ in 0..3 {
+            let mut response = client.ask(&Ask::stream("smart"));
+            response.body.truncate(delta("a").len() + 22);
+            assert_eq!(response.data(), [delta("a"), "[DONE]".into()]);
+            if !response.complete {
+                client = srpd.connect();
+            }
+        }
+        assert_eq!((upstream.count(), upstream.connections()), (3, 3));
+    }
+}
+
+#[test]
 fn a_silent_upstream_is_given_up_after_stream_idle() {
     let (upstream, srpd) = serve(Reply::events().event(&delta("a")).stall());
     let mut client = srpd.connect();

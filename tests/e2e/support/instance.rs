@@ -175,8 +175,12 @@ impl Drop for Instance {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let log = self.log();
         if thread::panicking() {
-            eprintln!("--- what srpd wrote ---\n{}\n---", self.log().join("\n"));
+            eprintln!("--- what srpd wrote ---\n{}\n---", log.join("\n"));
+        } else {
+            let panicked = log.iter().find(|line| line.contains("panicked at"));
+            assert_eq!(panicked, None, "srpd panicked");
         }
     }
 }

@@ -12,6 +12,9 @@ use super::client::KEY;
 /// The binary under test.
 pub const SRPD: &str = env!("CARGO_BIN_EXE_srpd");
 
+/// Names the driver for instances whose test doesn't care.
+const DRIVER: &str = "SRPD_E2E_DRIVER";
+
 /// A configuration in the making. It starts as an instance in `au` with two cores, one key that
 /// may do everything, and what each test adds.
 #[derive(Clone)]
@@ -151,9 +154,13 @@ impl Setup {
         let authority = authority(directory);
         let mut text = String::new();
         let mut sections = self.sections.clone();
-        if !sections["instance"].contains("cores =") {
-            let instance = sections.entry("instance".to_owned()).or_default();
+        let instance = sections.entry("instance".to_owned()).or_default();
+        if !instance.contains("cores =") {
             instance.push_str("cores = 2\n");
+        }
+        // The whole suite can be run over the other driver.
+        if let (Ok(driver), false) = (std::env::var(DRIVER), instance.contains("driver =")) {
+            instance.push_str(&format!("driver = \"{driver}\"\n"));
         }
         for (name, lines) in sections {
             text.push_str(&format!("[{name}]\n{lines}\n"));

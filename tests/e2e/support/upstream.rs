@@ -69,6 +69,8 @@ struct Seen {
 
 struct Shared {
     script: Mutex<Script>,
+    /// Whether it answers as soon as it has a request's head.
+    early: bool,
     seen: Mutex<Seen>,
     changed: Condvar,
     stopping: AtomicBool,
@@ -94,10 +96,21 @@ pub struct Upstream {
 impl Upstream {
     /// Listens on a free port and answers by `script`.
     pub fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Upstream {
+        Upstream::listen(script, false)
+    }
+
+    /// Answers every request with the same reply as soon as it has its head; the body is never
+    /// read.
+    pub fn early(reply: Reply) -> Upstream {
+        Upstream::listen(move |_| reply.clone(), true)
+    }
+
+    fn listen(script: impl Fn(&Request) -> Reply + Send + Sync + 'static, early: bool) -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared {
             script: Mutex::new(Arc::new(script)),
+            early,
             seen: Mutex::default(),
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
@@ -269,7 +282,9 @@ fn read_request(wire: &mut Wire, shared: &Shared) -> Option<(String, Vec<u8>)> {
     shared.note(|seen| seen.bytes_in += wire.pending().len());
     let head = wire.head()?;
     let fields = fields(&head);
-    let body = if let Some(length) = field(&fields, "content-length") {
+    let body = if shared.early {
+        Vec::new()
+    } else if let Some(length) = field(&fields, "content-length") {
         wire.exactly(length.parse().expect("a content-length"))
             .ok()?
     } else if field(&fields, "transfer-encoding").is_some() {

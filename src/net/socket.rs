@@ -12,22 +12,42 @@ pub(super) fn shut_down(fd: RawFd, how: libc::c_int) {
     }
 }
 
-/// Lets the socket end with a reset when it is closed (`SO_LINGER` of zero): the peer sees it at
-/// once, whatever it hasn't read, and can't take what it got for everything.
-pub(super) fn reset_when_closed(fd: RawFd) {
-    let linger = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
+/// Ends the connection with a reset, now: the peer sees it whatever it hasn't read, and can't
+/// take what it got for everything. (`SO_LINGER` would not do: monoio sends a FIN before it
+/// closes.) `fd` must name a socket that is open.
+pub(super) fn reset(fd: RawFd) {
+    // Connecting to no address dissolves the connection.
+    let nowhere = libc::sockaddr {
+        sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+        sa_data: [0; 14],
     };
-    // SAFETY: the option's value is a `linger`, of the size that is given; its callers own the
-    // socket that `fd` names.
+    // SAFETY: the address is a `sockaddr` of the size that is given; its callers own the socket
+    // that `fd` names.
     unsafe {
-        libc::setsockopt(
+        libc::connect(
             fd,
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            size_of_val(&linger) as libc::socklen_t,
+            &raw const nowhere,
+            size_of_val(&nowhere) as libc::socklen_t,
         )
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_reset_is_not_mistaken_for_an_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        near.write_all(b"half").unwrap();
+        super::reset(near.as_raw_fd());
+        drop(near);
+        let mut read = Vec::new();
+        let error = peer.read_to_end(&mut read).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
 }

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
@@ -19,7 +18,7 @@ use monoio::net::TcpStream;
 use super::buffer::Buffer;
 use super::deadline::{Deadline, Deadlines};
 use super::gather::Gather;
-use super::socket::{reset_when_closed, shut_down};
+use super::socket::{reset, shut_down};
 
 /// One connection, either side.
 pub struct Conn {
@@ -73,20 +72,25 @@ impl Conn {
     /// Ends the connection with a reset: for a message whose only end is the connection's, and
     /// that is not whole.
     pub fn reset(self) {
-        reset_when_closed(self.writer.fd);
-        drop(self.deadline);
-        self.writer.forgo_fin();
+        reset(self.writer.fd);
     }
 }
 
-/// A message on its way out. One that is given up half way, because its future is dropped or the
-/// peer is gone, resets the connection: a peer that reads slowly, or not at all, would otherwise
-/// learn of it only behind everything that the kernel still holds for it.
-struct Unfinished(RawFd);
+/// A message on its way out. One whose sending is dropped half way resets the connection: a peer
+/// that reads slowly, or not at all, would otherwise learn of it only behind everything that the
+/// kernel still holds for it.
+struct Unsent(RawFd);
 
-impl Drop for Unfinished {
+impl Unsent {
+    /// The sending has come to its own end. What the peer has answered may still be read.
+    fn over(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unsent {
     fn drop(&mut self) {
-        reset_when_closed(self.0);
+        reset(self.0);
     }
 }
 
@@ -99,50 +103,42 @@ pub struct Writer {
 impl Writer {
     /// Sends the whole readable part, and gives the buffer back.
     pub async fn send(&mut self, mut buffer: Buffer) -> (io::Result<()>, Buffer) {
-        let unfinished = Unfinished(self.fd);
-        while !buffer.is_empty() {
+        let unsent = Unsent(self.fd);
+        let mut outcome = Ok(());
+        while outcome.is_ok() && !buffer.is_empty() {
             let result;
             (result, buffer) = self.half.write(buffer).await;
-            match result {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
-                Ok(sent) => buffer.consume(sent),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return (Err(error), buffer),
-            }
+            outcome = progress(result).map(|sent| buffer.consume(sent));
         }
-        std::mem::forget(unfinished);
-        (Ok(()), buffer)
+        unsent.over();
+        (outcome, buffer)
     }
 
     /// Sends a message in pieces.
     pub async fn send_pieces(&mut self, mut pieces: Gather) -> io::Result<()> {
-        let unfinished = Unfinished(self.fd);
-        while pieces.remaining() > 0 {
+        let unsent = Unsent(self.fd);
+        let mut outcome = Ok(());
+        while outcome.is_ok() && pieces.remaining() > 0 {
             let result;
             (result, pieces) = self.half.writev(pieces).await;
-            match result {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(sent) => pieces.advance(sent),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+            outcome = progress(result).map(|sent| pieces.advance(sent));
         }
-        std::mem::forget(unfinished);
-        Ok(())
-    }
-
-    /// Goes without what the half does when it is dropped: its FIN would come before a reset, and
-    /// the peer would take it for the end.
-    fn forgo_fin(self) {
-        let half = ManuallyDrop::new(self.half);
-        // SAFETY: `half` is neither dropped nor used again, so the reference that it holds is
-        // taken over exactly once.
-        drop(unsafe { std::ptr::read(&raw const half.0) });
+        unsent.over();
+        outcome
     }
 
     /// Says that nothing more will be sent (FIN), while reading goes on.
     pub fn finish(&self) {
         shut_down(self.fd, libc::SHUT_WR);
+    }
+}
+
+/// How many bytes a write has sent: none if it was interrupted.
+fn progress(result: io::Result<usize>) -> io::Result<usize> {
+    match result {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        other => other,
     }
 }
 

@@ -102,7 +102,9 @@ pub fn leftovers(sources: &[Source]) -> Vec<String> {
                 "todo" | "unimplemented" | "dbg" => next("!"),
                 "ignore" => at > 0 && words[at - 1].text == "[",
                 "dead_code" => true,
-                lint => lint == "unused" || lint.starts_with("unused_") && in_attribute(&words, at),
+                lint => {
+                    (lint == "unused" || lint.starts_with("unused_")) && in_attribute(&words, at)
+                }
             };
             if found {
                 let place = format!("{}:{}", source.path, word.line);

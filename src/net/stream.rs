@@ -44,7 +44,10 @@ impl Conn {
             deadline,
             peer,
             reader: Reader::new(read),
-            writer: Writer { half: write, fd },
+            writer: Writer {
+                half: ManuallyDrop::new(write),
+                fd,
+            },
         })
     }
 
@@ -96,8 +99,18 @@ impl Drop for Unsent {
 
 /// The sending half.
 pub struct Writer {
-    half: OwnedWriteHalf<TcpStream>,
+    half: ManuallyDrop<OwnedWriteHalf<TcpStream>>,
     fd: RawFd,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Dropping the half itself would send a FIN, in front of a reset too: the peer would take
+        // it for the end. Closing the socket sends whichever is right.
+        // SAFETY: `half` is neither dropped nor used after this, so that the reference to the
+        // stream that it holds is taken over exactly once.
+        drop(unsafe { std::ptr::read(&raw const self.half.0) });
+    }
 }
 
 impl Writer {

@@ -180,23 +180,22 @@ impl Drop for Settlement<'_> {
 /// use srpd::tables::Routes;
 ///
 /// fn one(core: &Core, routes: &Routes, permit: Permit, of: &mut Settlement<'_>) {
-///     let attempt = Attempt::open(core, routes, &routes.providers[0], permit, of);
+///     let attempt = Attempt::open(core, routes, routes.providers[0].clone(), permit, of);
 ///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
 /// }
 /// ```
 ///
-/// A candidate and a permit are for one attempt:
+/// A candidate is for one attempt:
 ///
 /// ```compile_fail,E0382
 /// use srpd::policy::chain::Candidate;
 /// use srpd::proxy::{Core, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
 /// use srpd::tables::Routes;
 ///
-/// fn one(core: &Core, routes: &Routes, it: Candidate, permit: Permit, of: &mut Settlement<'_>) {
-///     let attempt = Attempt::open(core, routes, it, permit, of);
-///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
-///     let attempt = Attempt::open(core, routes, it, permit, of);
-///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
+/// fn one(core: &Core, routes: &Routes, it: Candidate, permit: [Permit; 2], of: &mut Settlement<'_>) {
+///     for permit in permit {
+///         Attempt::open(core, routes, it, permit, of).map(|attempt| attempt.end(Verdict::Succeeded));
+///     }
 /// }
 /// ```
 ///

@@ -162,6 +162,52 @@ fn a_reset_is_no_clean_end() {
 }
 
 #[test]
+fn a_connection_that_is_dropped_is_closed_with_its_read_in_flight() {
+    on_each_driver(|| async {
+        for reads in [false, true] {
+            let (mut conn, mut peer) = pair(&Deadlines::default()).await;
+            if reads {
+                conn.reader.arm(Buffer::small());
+                assert!(conn.reader.is_quiet());
+                settle().await;
+            }
+            drop(conn);
+            settle().await;
+            assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
+            // Not a half-open connection: what is sent to it now is answered with a reset.
+            peer.write_all(b"late").unwrap();
+            settle().await;
+            assert!(peer.write_all(b"later").is_err());
+        }
+    });
+}
+
+#[test]
+fn a_message_that_is_given_up_half_way_is_no_clean_end() {
+    on_each_driver(|| async {
+        let (mut conn, mut peer) = pair(&Deadlines::default()).await;
+        let mut buffer = Buffer::with_capacity(32 << 20);
+        buffer.extend(&vec![0; 32 << 20]);
+        let sending = conn.writer.send(buffer);
+        let given_up = monoio::time::timeout(Duration::from_millis(5), sending).await;
+        assert!(given_up.is_err());
+        // The peer takes in all that has come before the connection is dropped.
+        peer.set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        while peer.read(&mut [0; 1 << 16]).is_ok() {}
+        drop(conn);
+        settle().await;
+        let end = loop {
+            match peer.read(&mut [0; 1 << 16]) {
+                Ok(n) if n > 0 => {}
+                end => break end,
+            }
+        };
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
 fn a_deadline_ends_the_wait_and_keeps_the_descriptor_until_then() {
     on_each_driver(|| async {
         let deadlines = Deadlines::default();

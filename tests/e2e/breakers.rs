@@ -343,6 +343,34 @@ fn a_dead_endpoint_is_left_alone_while_its_fleet_serves() {
 }
 
 #[test]
+fn an_endpoint_that_is_probed_and_still_dead_is_not_noticed() {
+    let dead = Upstream::always(Reply::new().reset());
+    let good = Upstream::always(Reply::chat("fleet"));
+    let backstop = Upstream::always(Reply::chat("from home"));
+    let srpd = Setup::bare(&backstop.url())
+        .provider("fleet", "au", &[&dead.url(), &good.url()], "")
+        .capability("smart", &["fleet"], "")
+        .section(
+            "breaker",
+            "open = \"50ms\"\nopen_max = \"100ms\"\nratio_min_calls = 1000",
+        )
+        .section("retry", "budget_min = 1000")
+        .start();
+    let mut client = srpd.connect();
+    for _ in 0..80 {
+        assert_eq!(client.ask(&Ask::chat("smart")).said(), "fleet");
+        thread::sleep(ms(15));
+    }
+    assert!(dead.count() > 8, "not probed: {}", dead.count());
+    assert!(dead.count() < 40, "not left alone: {}", dead.count());
+    assert_eq!(backstop.connections(), 0);
+    dead.set_always(Reply::chat("risen"));
+    eventually("the endpoint used again", || {
+        client.ask(&Ask::chat("smart")).said() == "risen"
+    });
+}
+
+#[test]
 fn too_many_requests_gate_until_retry_after() {
     let reply = |after: &[(&str, &str)]| {
         let mut fields = after.to_vec();

@@ -51,7 +51,7 @@ fn warnings(srpd: &Instance) -> Vec<String> {
 fn where_io_uring_is_denied_epoll_serves_after_one_warning() {
     for errno in [libc::EPERM, libc::ENOSYS] {
         let upstream = Upstream::always(Reply::chat("whole"));
-        let setup = Setup::backstop_only(&upstream.url());
+        let setup = Setup::backstop_only(&upstream.url()).section("instance", "driver = \"auto\"");
         let srpd = setup.start_by(|command| spawn_denied(command, errno));
         assert_serves(&srpd, &upstream);
         let warnings = warnings(&srpd);

@@ -14,6 +14,7 @@ mod framing;
 mod headers;
 mod limits;
 mod load;
+mod oddities;
 mod reload;
 mod residency;
 mod selftest;

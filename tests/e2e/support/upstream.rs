@@ -64,6 +64,7 @@ struct Seen {
     closed: Vec<(usize, Instant)>,
     bytes_in: usize,
     bytes_out: usize,
+    sent: Vec<Instant>,
     streams: Vec<TcpStream>,
 }
 
@@ -163,6 +164,11 @@ impl Upstream {
     /// Bytes that its kernel has taken from it.
     pub fn bytes_out(&self) -> usize {
         self.shared.seen().bytes_out
+    }
+
+    /// When it began each of its writes.
+    pub fn sent(&self) -> Vec<Instant> {
+        self.shared.seen().sent.clone()
     }
 
     /// What it has been asked.
@@ -312,6 +318,7 @@ fn play(wire: &mut Wire, reply: Reply, shared: &Shared) -> Played {
     for step in reply.steps {
         match step {
             Step::Send(bytes) => {
+                shared.note(|seen| seen.sent.push(Instant::now()));
                 for piece in bytes.chunks(65536) {
                     if wire.stream().write_all(piece).is_err() {
                         return Played::LeftByPeer;

@@ -17,6 +17,8 @@ pub struct Manner {
 /// How a body is delimited on the client's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delimited {
+    /// It can't have one: 204.
+    Nothing,
     /// By its length.
     Length(u64),
     /// By chunks.
@@ -60,6 +62,6 @@ pub fn framing(out: &mut Vec<u8>, delimited: Delimited) {
     match delimited {
         Delimited::Length(length) => encode::content_length(out, length),
         Delimited::Chunked => encode::transfer_chunked(out),
-        Delimited::Close => {}
+        Delimited::Nothing | Delimited::Close => {}
     }
 }

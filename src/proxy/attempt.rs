@@ -123,7 +123,8 @@ async fn judge(
     match inbound.status {
         200..300 => {
             let mut usage = None;
-            if inbound.done && inbound.kind == Kind::Json {
+            // A 204 is whole without a body, whatever type it claims.
+            if inbound.done && inbound.kind == Kind::Json && inbound.status != 204 {
                 usage = inspect_json(inbound.buffer.readable()).map_err(|_| Verdict::Invalid)?;
             }
             Ok(Served {

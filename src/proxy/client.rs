@@ -16,10 +16,10 @@ const READ_AHEAD_BYTES_MAX: usize = LARGE;
 
 /// How long a connection that is to be closed still takes in what the client sends, so that the
 /// last response isn't lost to a reset (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(2);
 
-/// Bytes that are taken in meanwhile.
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes that are taken in meanwhile: the rest of a body that was refused for its length, too.
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A client's connection.
 pub struct Client {

@@ -32,7 +32,7 @@ pub enum Kind {
     Events,
     /// JSON, of whatever subtype.
     Json,
-    /// Anything else: audio, images, text.
+    /// Anything else: audio, images, text, and what is compressed although nobody asked for it.
     Other,
 }
 
@@ -253,7 +253,7 @@ impl Head {
             status: head.status,
             framing: head.framing,
             persistent: head.persistent,
-            kind: kind(&head),
+            kind: kind(&head)?,
             retry_after: retry_after(&head),
             fields,
             bytes: head.length,
@@ -261,31 +261,30 @@ impl Head {
     }
 }
 
-fn kind(head: &ResponseHead<'_, '_>) -> Kind {
-    let coded = |value: &[u8]| !value.eq_ignore_ascii_case(b"identity");
-    if head.fields.get_all("content-encoding").any(coded) {
-        // Nobody asked for it, and nobody here can look inside.
-        return Kind::Other;
-    }
-    let value = head
-        .fields
-        .get_all("content-type")
-        .next()
-        .unwrap_or_default();
-    let media = value
-        .split(|&byte| byte == b';')
-        .next()
-        .unwrap_or_default()
-        .trim_ascii();
+/// What the body is. A compressed stream of events is refused: where its events end can't be
+/// seen, so nothing that is promised of streams would hold.
+fn kind(head: &ResponseHead<'_, '_>) -> Result<Kind, Verdict> {
+    let value = head.fields.get_all("content-type").next();
+    let media = value.and_then(|value| value.split(|&byte| byte == b';').next());
+    let media = media.unwrap_or_default().trim_ascii();
+    let identity = |value: &[u8]| value.trim_ascii().eq_ignore_ascii_case(b"identity");
+    let coded = !head.fields.get_all("content-encoding").all(identity);
     if media.eq_ignore_ascii_case(b"text/event-stream") {
-        Kind::Events
-    } else if media.eq_ignore_ascii_case(b"application/json")
-        || media.to_ascii_lowercase().ends_with(b"+json")
-    {
-        Kind::Json
+        match coded {
+            true => Err(Verdict::Invalid),
+            false => Ok(Kind::Events),
+        }
+    } else if !coded && is_json(media) {
+        Ok(Kind::Json)
     } else {
-        Kind::Other
+        Ok(Kind::Other)
     }
+}
+
+fn is_json(media: &[u8]) -> bool {
+    let suffix = media.last_chunk::<5>();
+    media.eq_ignore_ascii_case(b"application/json")
+        || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json"))
 }
 
 /// How long the provider wants to be left alone: `retry-after-ms`, or `retry-after` in either of
@@ -301,4 +300,32 @@ fn retry_after(head: &ResponseHead<'_, '_>) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(value).ok()?;
     date.duration_since(std::time::SystemTime::now()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(fields: &str) -> Result<Kind, Verdict> {
+        let mut buffer = Buffer::small();
+        buffer.extend(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes());
+        Head::read(&buffer).map(|head| head.unwrap().kind)
+    }
+
+    #[test]
+    fn only_what_can_be_read_is_judged_by_its_type() {
+        let events = "content-type: Text/Event-Stream; charset=utf-8\r\n";
+        let json = "content-type: application/json\r\n";
+        let problem = "content-type: application/problem+JSON\r\n";
+        assert_eq!(kind_of(events), Ok(Kind::Events));
+        assert_eq!(kind_of(json), Ok(Kind::Json));
+        assert_eq!(kind_of(problem), Ok(Kind::Json));
+        assert_eq!(kind_of("content-type: audio/mpeg\r\n"), Ok(Kind::Other));
+        assert_eq!(kind_of(""), Ok(Kind::Other));
+        let identity = "content-encoding: identity\r\n";
+        assert_eq!(kind_of(&[events, identity].concat()), Ok(Kind::Events));
+        let coded = "content-encoding: gzip\r\n";
+        assert_eq!(kind_of(&[json, coded].concat()), Ok(Kind::Other));
+        assert_eq!(kind_of(&[events, coded].concat()), Err(Verdict::Invalid));
+    }
 }

@@ -136,6 +136,8 @@ fn head(
     out.extend_from_slice(b": ");
     order.residency.write_field_value(out);
     out.extend_from_slice(encode::CRLF);
+    // Without it any coding would be welcome (RFC 9110 section 12.5.3), and none can be read here.
+    encode::field(out, "accept-encoding", b"identity");
     encode::field(out, "x-request-id", order.request_id);
     // Usage and errors are read out of the response: it must come as it is.
     encode::field(out, "accept-encoding", b"identity");

@@ -169,6 +169,7 @@ impl Way<'_, '_, '_> {
     ) -> Ending {
         let passage = self.passage;
         let delimited = match (inbound.done, inbound.length) {
+            _ if inbound.status == 204 => Delimited::Nothing,
             (true, _) => Delimited::Length(inbound.buffer.len() as u64),
             (false, Some(length)) => Delimited::Length(length),
             (false, None) => passage.open_ended(),

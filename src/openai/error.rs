@@ -121,7 +121,8 @@ pub fn write_body(out: &mut Vec<u8>, code: ErrorCode, message: &str, param: Opti
 
 /// Appends the event that ends a stream after its commit point, in the endpoint's own shape
 /// (SRP section 5). `code` is `upstream_died`, or a code of the table; `sequence` numbers the
-/// event in a Responses stream and is unused elsewhere.
+/// event in a Responses stream and is unused elsewhere. There the error stands twice, flat as
+/// OpenAI has it and as an object: only for the latter do the SDKs raise their typed error.
 pub fn write_error_event(
     out: &mut Vec<u8>,
     operation: Operation,
@@ -129,6 +130,8 @@ pub fn write_error_event(
     message: &str,
     sequence: u64,
 ) {
+    let known = ErrorCode::ALL.iter().find(|c| c.code() == Some(code));
+    let kind = known.map_or("upstream_error", |c| c.kind());
     if operation == Operation::Responses {
         out.extend_from_slice(b"event: error\ndata: {\"type\":\"error\",\"code\":");
         write_json_string(out, code);
@@ -136,10 +139,10 @@ pub fn write_error_event(
         write_json_string(out, message);
         out.extend_from_slice(b",\"param\":null,\"sequence_number\":");
         out.extend_from_slice(itoa::Buffer::new().format(sequence).as_bytes());
+        out.extend_from_slice(b",\"error\":");
+        write_error_members(out, kind, Some(code), message, None);
         out.push(b'}');
     } else {
-        let known = ErrorCode::ALL.iter().find(|c| c.code() == Some(code));
-        let kind = known.map_or("upstream_error", |c| c.kind());
         out.extend_from_slice(b"data: ");
         write_error_object(out, kind, Some(code), message, None);
     }
@@ -153,7 +156,19 @@ fn write_error_object(
     message: &str,
     param: Option<&str>,
 ) {
-    out.extend_from_slice(b"{\"error\":{\"message\":");
+    out.extend_from_slice(b"{\"error\":");
+    write_error_members(out, kind, code, message, param);
+    out.push(b'}');
+}
+
+fn write_error_members(
+    out: &mut Vec<u8>,
+    kind: &str,
+    code: Option<&str>,
+    message: &str,
+    param: Option<&str>,
+) {
+    out.extend_from_slice(b"{\"message\":");
     write_json_string(out, message);
     out.extend_from_slice(b",\"type\":");
     write_json_string(out, kind);
@@ -161,7 +176,7 @@ fn write_error_object(
     write_optional(out, param);
     out.extend_from_slice(b",\"code\":");
     write_optional(out, code);
-    out.extend_from_slice(b"}}");
+    out.push(b'}');
 }
 
 fn write_optional(out: &mut Vec<u8>, text: Option<&str>) {
@@ -300,7 +315,9 @@ mod tests {
         assert_eq!(
             event(Operation::Responses, "upstream_died"),
             "beforeevent: error\ndata: {\"type\":\"error\",\"code\":\"upstream_died\",\
-             \"message\":\"gone\",\"param\":null,\"sequence_number\":7}\n\n"
+             \"message\":\"gone\",\"param\":null,\"sequence_number\":7,\"error\":\
+             {\"message\":\"gone\",\"type\":\"upstream_error\",\"param\":null,\
+             \"code\":\"upstream_died\"}}\n\n"
         );
     }
 }

@@ -30,13 +30,43 @@ pub struct InvalidJson;
 pub fn inspect_json(body: &[u8]) -> Result<Option<Usage>, InvalidJson> {
     match body.iter().find(|b| !b.is_ascii_whitespace()) {
         Some(b'{') => {
-            let outline: Outline<'_> = serde_json::from_slice(body).map_err(|_| InvalidJson)?;
-            Ok(outline.usage.and_then(read_usage))
+            let OnlyUsage(usage) = serde_json::from_slice(body).map_err(|_| InvalidJson)?;
+            Ok(usage.and_then(read_usage))
         }
         _ => match serde_json::from_slice::<IgnoredAny>(body) {
             Ok(_) => Ok(None),
             Err(_) => Err(InvalidJson),
         },
+    }
+}
+
+/// The `usage` of an object, as raw text. Everything else is checked and skipped, which costs half
+/// of what keeping it would. The last of several equal keys counts, as in most parsers.
+struct OnlyUsage<'b>(Option<&'b RawValue>);
+
+impl<'b> Deserialize<'b> for OnlyUsage<'b> {
+    fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'b> Visitor<'b> for Members {
+            type Value = OnlyUsage<'b>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<OnlyUsage<'b>, A::Error> {
+                let mut usage = None;
+                while let Some(Key(key)) = map.next_key()? {
+                    if key == "usage" {
+                        usage = Some(map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(OnlyUsage(usage))
+            }
+        }
+        deserializer.deserialize_map(Members)
     }
 }
 

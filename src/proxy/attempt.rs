@@ -37,7 +37,14 @@ pub async fn make(
     call_until: Moment,
 ) -> Result<Served, Verdict> {
     let timeouts = &attempt.provider().timeouts;
-    let (mut conn, reused) = connection(core, attempt, timeouts, call_until).await?;
+    let (mut conn, reused) = match pooled(core, attempt) {
+        Some(conn) => (conn, true),
+        // Boxed: connecting is rare, and would double what every connection keeps in memory.
+        None => {
+            let connecting = Box::pin(connect(core, attempt, timeouts, call_until));
+            (connecting.await?, false)
+        }
+    };
     let patience = Patience {
         until: core.recently() + timeouts.first_byte,
         call_until,
@@ -70,22 +77,27 @@ fn late(core: &Core, call_until: Moment, verdict: Verdict) -> Verdict {
     }
 }
 
-async fn connection(
+/// A connection of the pool's, if one is alive and may be used.
+fn pooled(core: &Core, attempt: &Attempt<'_>) -> Option<Conn> {
+    if attempt.fresh() {
+        return None;
+    }
+    let endpoint = attempt.endpoint();
+    let conn = core
+        .pool
+        .borrow_mut()
+        .take(endpoint.id, &endpoint.addresses)?;
+    core.metrics.pool_reused();
+    Some(conn)
+}
+
+async fn connect(
     core: &Core,
     attempt: &Attempt<'_>,
     timeouts: &Timeouts,
     call_until: Moment,
-) -> Result<(Conn, bool), Verdict> {
+) -> Result<Conn, Verdict> {
     let endpoint = attempt.endpoint();
-    if !attempt.fresh()
-        && let Some(conn) = core
-            .pool
-            .borrow_mut()
-            .take(endpoint.id, &endpoint.addresses)
-    {
-        core.metrics.pool_reused();
-        return Ok((conn, true));
-    }
     for &address in &endpoint.addresses {
         let left = call_until.since(core.now());
         if left == Duration::ZERO {
@@ -94,7 +106,7 @@ async fn connection(
         match Conn::connect(address, timeouts.connect.min(left), &core.deadlines).await {
             Ok(conn) => {
                 core.metrics.pool_opened();
-                return Ok((conn, false));
+                return Ok(conn);
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut && timeouts.connect >= left => {
                 return Err(Verdict::Deadline);

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::pin::pin;
 
 use super::answer::Manner;
 use super::attempt::{self, Served};
@@ -100,7 +101,10 @@ pub async fn run(
         manner,
         until,
     };
-    routed.travel(client, itinerary, settlement).await
+    match routed.travel(client, itinerary, settlement).await {
+        Ok(committed) => routed.deliver(client, committed, settlement).await,
+        Err(end) => end,
+    }
 }
 
 /// Reads what routing needs, and nothing else.
@@ -185,19 +189,26 @@ fn mismatch(capability: &Capability) -> Rejection {
 }
 
 /// What one attempt came to.
-enum Tried {
-    Ended(End),
+enum Tried<'r> {
+    Served(Committed<'r>),
+    Gone,
     Failed(Verdict, Option<Candidate>),
 }
 
-impl Routed<'_> {
+/// A response in hand, and the attempt that it came from.
+struct Committed<'r> {
+    attempt: Attempt<'r>,
+    served: Served,
+}
+
+impl<'r> Routed<'r> {
     /// Goes along the chain until a response is in hand.
     async fn travel(
         &self,
         client: &mut Client,
         mut itinerary: Itinerary<'_>,
         settlement: &mut Settlement<'_>,
-    ) -> End {
+    ) -> Result<Committed<'r>, End> {
         let core = self.core;
         let mut now = core.recently();
         while now < self.until {
@@ -206,15 +217,15 @@ impl Routed<'_> {
                 core.with_view(|view| core.targets.borrow_mut().take(view, provider, None, now))
             });
             let Some((candidate, permit)) = next else {
-                return End::Rejected(self.nobody(itinerary.attempts(), now));
+                return Err(End::Rejected(self.nobody(itinerary.attempts(), now)));
             };
             let visit = self.visit(client, &mut itinerary, candidate, permit, settlement);
-            if let Some(end) = visit.await {
-                return end;
+            if let Some(outcome) = visit.await {
+                return outcome;
             }
             now = core.now();
         }
-        End::Rejected(deadline_exceeded())
+        Err(End::Rejected(deadline_exceeded()))
     }
 
     /// Tries one provider, and perhaps once more. None if the call is to go on to the next.
@@ -225,15 +236,16 @@ impl Routed<'_> {
         mut candidate: Candidate,
         mut permit: Permit,
         settlement: &mut Settlement<'_>,
-    ) -> Option<End> {
+    ) -> Option<Result<Committed<'r>, End>> {
         let core = self.core;
         loop {
             let attempt = Attempt::open(core, self.routes, candidate, permit, settlement)?;
             let tried = attempt.tried();
-            let (verdict, again) = match self.attempt(client, attempt, settlement).await {
-                Tried::Ended(end) => return Some(end),
+            let (verdict, again) = match self.attempt(client, attempt).await {
+                Tried::Served(committed) => return Some(Ok(committed)),
+                Tried::Gone => return Some(Err(End::Gone)),
                 Tried::Failed(Verdict::Deadline, _) => {
-                    return Some(End::Rejected(deadline_exceeded()));
+                    return Some(Err(End::Rejected(deadline_exceeded())));
                 }
                 Tried::Failed(verdict, again) => (verdict, again?),
             };
@@ -245,37 +257,40 @@ impl Routed<'_> {
         }
     }
 
-    fn provider(&self, position: u16) -> Option<&Provider> {
+    fn provider(&self, position: u16) -> Option<&'r Provider> {
         self.routes.providers.get(usize::from(position))
     }
 
-    /// One attempt, to its end.
-    async fn attempt(
-        &self,
-        client: &mut Client,
-        attempt: Attempt<'_>,
-        settlement: &mut Settlement<'_>,
-    ) -> Tried {
+    /// One attempt, up to its commit point.
+    async fn attempt(&self, client: &mut Client, attempt: Attempt<'r>) -> Tried<'r> {
         let fail = |attempt: Attempt<'_>, verdict| Tried::Failed(verdict, attempt.end(verdict));
         let Some(model) = self.ask.capability.models.get(attempt.link()) else {
             return fail(attempt, Verdict::UnknownModel);
         };
         let edits = self.edits(model);
-        let making = attempt::make(
-            self.core,
-            &attempt,
-            &self.order,
-            edits.as_slice(),
-            self.until,
-        );
-        let served: Served = match client.unless_gone(making).await {
-            Some(Ok(served)) => served,
-            Some(Err(verdict)) => return fail(attempt, verdict),
+        let edits = edits.as_slice();
+        let made = {
+            let making = attempt::make(self.core, &attempt, &self.order, edits, self.until);
+            client.unless_gone(pin!(making)).await
+        };
+        match made {
+            Some(Ok(served)) => Tried::Served(Committed { attempt, served }),
+            Some(Err(verdict)) => fail(attempt, verdict),
             None => {
                 attempt.end(Verdict::Cancelled);
-                return Tried::Ended(End::Gone);
+                Tried::Gone
             }
-        };
+        }
+    }
+
+    /// From the commit point on: the response goes to the client, and the attempt ends with it.
+    async fn deliver(
+        &self,
+        client: &mut Client,
+        committed: Committed<'r>,
+        settlement: &mut Settlement<'_>,
+    ) -> End {
+        let Committed { attempt, served } = committed;
         let provider = attempt.provider();
         settlement.committed(&attempt, served.inbound.status, self.core.now());
         let passage = Passage {
@@ -292,11 +307,11 @@ impl Routed<'_> {
             settlement.used(provider, ending.usage);
         }
         attempt.end(ending.verdict);
-        Tried::Ended(match ending.outcome {
+        match ending.outcome {
             Outcome::Completed => End::Complete,
             Outcome::ClientGone => End::Gone,
             Outcome::Cut | Outcome::Failed => End::Cut,
-        })
+        }
     }
 
     /// What changes in the body for a provider, in the order of the body.

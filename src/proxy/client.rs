@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -103,10 +103,10 @@ impl Client {
         }
     }
 
-    /// Runs a future for as long as the client is there. None if it left first; the future is
-    /// dropped then, and with it whatever it held.
-    pub async fn unless_gone<F: Future>(&mut self, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
+    /// Runs a future for as long as the client is there. None if it left first: the future is to
+    /// be dropped then, and with it whatever it holds. Pinned by the caller, since a future that
+    /// is passed by value lies in the caller's twice.
+    pub async fn unless_gone<F: Future>(&mut self, mut future: Pin<&mut F>) -> Option<F::Output> {
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(Some(output));

@@ -2,6 +2,7 @@
 //! read into, one write per read. The next read waits for the write: that is the back-pressure.
 
 use std::borrow::Cow;
+use std::pin::pin;
 
 use super::answer::{self, Delimited, Manner};
 use super::attempt::Served;
@@ -188,7 +189,11 @@ impl Way<'_, '_, '_> {
                 return whole;
             }
             inbound.buffer = inbound.next_buffer(used);
-            match client.unless_gone(inbound.more(passage.patience())).await {
+            let read = {
+                let more = pin!(inbound.more(passage.patience()));
+                client.unless_gone(more).await
+            };
+            match read {
                 None => return Ending::gone(),
                 Some(Err(verdict)) => {
                     client.misled_by_close = delimited == Delimited::Close;
@@ -247,7 +252,11 @@ impl Way<'_, '_, '_> {
             } else {
                 inbound.buffer = inbound.next_buffer(window);
                 inbound.buffer.extend(&tail);
-                match client.unless_gone(inbound.more(passage.patience())).await {
+                let read = {
+                    let more = pin!(inbound.more(passage.patience()));
+                    client.unless_gone(more).await
+                };
+                match read {
                     None => {
                         return Ending {
                             usage: scanner.usage(),
@@ -325,6 +334,10 @@ impl Way<'_, '_, '_> {
         };
         let mut event = Buffer::small();
         event.reset(HEADROOM);
+        if scanner.is_within_event() {
+            // Half an event has been sent: ours must not become its second half.
+            event.extend(b"\n\n");
+        }
         let sequence = scanner.next_sequence();
         write_error_event(
             event.vec(),

@@ -176,6 +176,12 @@ impl StreamScanner {
         self.ended
     }
 
+    /// Whether the beginning of an event has been passed on whose end has not come
+    /// ([`StreamScanner::spill`]).
+    pub fn is_within_event(&self) -> bool {
+        self.spill.is_some()
+    }
+
     /// The number that an event of ours would have in a Responses stream: they count from zero.
     pub fn next_sequence(&self) -> u64 {
         self.events

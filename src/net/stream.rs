@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
@@ -45,10 +44,7 @@ impl Conn {
             deadline,
             peer,
             reader: Reader::new(read),
-            writer: Writer {
-                half: ManuallyDrop::new(write),
-                fd,
-            },
+            writer: Writer { half: write, fd },
         })
     }
 
@@ -100,18 +96,8 @@ impl Drop for Unsent {
 
 /// The sending half.
 pub struct Writer {
-    half: ManuallyDrop<OwnedWriteHalf<TcpStream>>,
+    half: OwnedWriteHalf<TcpStream>,
     fd: RawFd,
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        // Dropping the half itself would send a FIN, in front of a reset too: the peer would take
-        // it for the end. Closing the socket sends whichever is right.
-        // SAFETY: `half` is neither dropped nor used after this, so that the reference to the
-        // stream that it holds is taken over exactly once.
-        drop(unsafe { std::ptr::read(&raw const self.half.0) });
-    }
 }
 
 impl Writer {

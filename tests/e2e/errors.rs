@@ -93,6 +93,9 @@ fn missing_and_unknown_keys_are_401() {
             .field("authorization", format!("Bearer {KEY}x")),
         chat.clone()
             .field("authorization", format!("Bearer {KEY}, Bearer {KEY}")),
+        chat.clone()
+            .key(KEY)
+            .field("authorization", format!("Bearer {KEY}")),
         Ask::get("/v1/models").without("authorization"),
         Ask::get("/v1/models/smart").key("nobody"),
     ];
@@ -148,6 +151,10 @@ fn unknown_paths_are_404_and_wrong_methods_405() {
         "/metrics",
         "/v1/chat/completions/",
         "/v1//models",
+        "/v1/%6dodels",
+        "/v1/../v1/models",
+        "/v1/./models",
+        "/v1/models;x=1",
         "/V1/models",
     ] {
         println!("{target}");
@@ -275,6 +282,8 @@ fn content_that_routing_cannot_read_is_415() {
         typed("text/plain"),
         typed("application/x-www-form-urlencoded"),
         typed("multipart/form-data; boundary=x"),
+        chat.clone().field("content-type", "application/json"),
+        chat.clone().without("content-type"),
         Ask::post("/v1/audio/transcriptions", r#"{"model":"smart"}"#),
     ];
     for ask in refused {

@@ -2,6 +2,7 @@
 //! goes upstream.
 
 use std::thread;
+use std::time::Instant;
 
 use crate::support::{
     Ask, Client, Instance, KEY, Reply, Response, Setup, Upstream, delta, eventually, ms,
@@ -76,6 +77,71 @@ fn pipelined_requests_are_answered_in_order() {
     assert_eq!(client.response().json()["object"], "list");
     assert_eq!(client.response().status, 404);
     assert_eq!(client.response().said(), "call 6");
+}
+
+#[test]
+fn a_request_behind_a_stream_waits_its_turn() {
+    let upstream = Upstream::start(|request| {
+        if request.json()["stream"] == true {
+            (0..5)
+                .fold(Reply::events(), |r, _| r.event(&delta("a")).pause(ms(30)))
+                .done()
+        } else {
+            Reply::chat("hello")
+        }
+    });
+    let srpd = Setup::backstop_only(&upstream.url()).start();
+    let mut client = srpd.connect();
+    client.send(Ask::stream("smart").bytes());
+    upstream.wait_requests(1);
+    client.send(Ask::chat("smart").bytes());
+    client.send(Ask::get("/v1/models").bytes());
+    let streamed = client.response();
+    assert!(streamed.complete);
+    assert_eq!(streamed.data().len(), 6);
+    assert_eq!(client.response().said(), "hello");
+    assert_eq!(client.response().json()["object"], "list");
+}
+
+#[test]
+fn a_client_that_leaves_with_a_request_behind_is_noticed_too() {
+    let upstream = Upstream::always(Reply::new().stall());
+    let srpd = Setup::backstop_only(&upstream.url()).start();
+    let mut client = srpd.connect();
+    client.send(Ask::chat("smart").bytes());
+    upstream.wait_requests(1);
+    client.send(Ask::chat("smart").bytes());
+    thread::sleep(ms(30));
+    let left = Instant::now();
+    client.close();
+    assert!(upstream.wait_closed(1) - left < ms(100));
+    assert_eq!(upstream.count(), 1, "a request of a client that had left");
+}
+
+#[test]
+fn methods_and_targets_of_other_roles_are_no_way_through() {
+    let (upstream, srpd) = serve();
+    for line in [
+        "CONNECT srpd.test:443",
+        "TRACE /v1/models",
+        "OPTIONS *",
+        "GET *",
+        "PRI *",
+        "GET ftp://srpd.test/v1/models",
+        "POST v1/chat/completions",
+    ] {
+        println!("{line}");
+        let mut client = srpd.connect();
+        let fields = "host: srpd.test\r\nauthorization: Bearer sk-of-the-client\r\n";
+        client.send(format!("{line} HTTP/1.1\r\n{fields}\r\n"));
+        let response = client.response();
+        assert!(
+            matches!(response.status, 400 | 404 | 405),
+            "{}",
+            response.status
+        );
+    }
+    assert_eq!(upstream.connections(), 0);
 }
 
 #[test]

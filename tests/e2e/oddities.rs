@@ -186,3 +186,16 @@ fn responses_without_a_body_are_responses() {
         assert_eq!(client.ask(&Ask::get("/v1/models")).status, 200);
     }
 }
+
+#[test]
+fn a_coded_response_that_nobody_asked_for_is_passed_on_as_it_is() {
+    let coded = b"\x1f\x8b\x08\x00not really gzip, and no JSON".as_slice();
+    let fields = [
+        ("content-type", "application/json"),
+        ("content-encoding", "gzip"),
+    ];
+    let (_upstream, srpd) = serve(Reply::with(200, &fields, coded));
+    let response = srpd.ask(&Ask::chat("smart"));
+    assert_eq!((response.status, response.body.as_slice()), (200, coded));
+    assert_eq!(response.field("content-encoding"), Some("gzip"));
+}

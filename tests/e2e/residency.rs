@@ -285,3 +285,24 @@ fn pinned_addresses_keep_a_provider_at_home() {
     }
     assert_eq!(us.count(), 1);
 }
+
+#[test]
+fn each_jurisdiction_has_its_own_backstop() {
+    let [us, nz, au] = ["us", "nz", "au"].map(|name| Upstream::always(Reply::chat(name)));
+    us.set_always(Reply::failure(500));
+    let srpd = Setup::bare(&au.url())
+        .accredited("kiwi", "nz", &[&nz.url()])
+        .provider("vendor-us", "us", &[&us.url()], "")
+        .capability("smart", &["vendor-us"], "")
+        .capability("sovereign", &["vendor-us"], "")
+        .patient_breakers()
+        .start();
+    let ask = |capability: &str, rules: &str| srpd.ask(&Ask::chat(capability).field(HEADER, rules));
+    assert_eq!(ask("smart", "nz-only").said(), "nz");
+    assert_eq!(ask("smart", "nz-only,us-only").said(), "nz");
+    assert_eq!(ask("smart", "au-only").said(), "au");
+    assert_eq!(ask("sovereign", "any").said(), "au");
+    assert_mismatch(&ask("sovereign", "nz-only"));
+    assert_mismatch(&ask("smart", "fr-only"));
+    assert_eq!((us.count(), nz.count(), au.count()), (1, 2, 2));
+}

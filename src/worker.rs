@@ -83,11 +83,10 @@ async fn run(
         monoio::time::sleep(TICK).await;
         core.sweep();
         if core.draining() {
-            for listener in closers.drain(..) {
-                listener.close();
-            }
+            closers.drain(..).for_each(|listener| listener.close());
         }
     }
+    closers.drain(..).for_each(|listener| listener.close());
     // A runtime must not be dropped with operations in flight: end them first.
     for _ in 0..LAST_SWEEPS {
         core.deadlines.end_all();
@@ -103,7 +102,9 @@ async fn accept(core: Rc<Core>, listener: Rc<Listener>) {
                 monoio::spawn(contained(Rc::clone(&core), conn));
             }
             Ok(_too_many) => core.metrics.connection_refused(),
-            Err(_) if core.draining() => break,
+            Err(_) if core.draining() || core.stopped() => break,
+            // A connection that ended before it was accepted is nothing to pause for.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => monoio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
@@ -113,10 +114,13 @@ async fn accept(core: Rc<Core>, listener: Rc<Listener>) {
 /// A panic ends the connection that it happened on, and nothing else; the guards on its way
 /// settle its call.
 async fn contained(core: Rc<Core>, conn: Conn) {
-    let mut serving = Box::pin(proxy::serve(core, conn));
+    let mut serving = Box::pin(proxy::serve(Rc::clone(&core), conn));
     poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx)));
-        polled.unwrap_or(Poll::Ready(()))
+        polled.unwrap_or_else(|_panic| {
+            core.metrics.panicked();
+            Poll::Ready(())
+        })
     })
     .await;
 }

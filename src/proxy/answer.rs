@@ -1,5 +1,6 @@
 //! The head of what a client gets: a status, the provider's few fields that pass, and ours.
 
+use super::core::Core;
 use crate::http::{Version, encode};
 use crate::telemetry::AccessRecord;
 
@@ -12,6 +13,16 @@ pub struct Manner {
     pub persistent: bool,
     /// The request was HEAD: no body.
     pub head_only: bool,
+}
+
+impl Manner {
+    /// The same, with no request to follow if the instance has begun to go down meanwhile.
+    pub fn by_now(self, core: &Core) -> Manner {
+        Manner {
+            persistent: self.persistent && !core.draining(),
+            ..self
+        }
+    }
 }
 
 /// How a body is delimited on the client's side.

@@ -146,7 +146,7 @@ async fn answer_one(
     client.input.consume(received.bytes);
     let mut manner = Manner {
         version: received.version,
-        persistent: received.persistent && !core.draining(),
+        persistent: received.persistent,
         head_only: received.head_only,
     };
     let (framing, expects) = (received.framing, received.expect_continue);
@@ -200,7 +200,7 @@ async fn exchange(
     match call::run(core, routes, client, request, manner, &mut settlement).await {
         End::Complete => {
             settlement.settle(Outcome::Completed);
-            if manner.persistent {
+            if manner.by_now(core).persistent {
                 After::Next
             } else {
                 After::Close
@@ -226,6 +226,7 @@ async fn refuse(
     rejection: Rejection,
     manner: Manner,
 ) -> After {
+    let manner = manner.by_now(core);
     let buffer = rejection.write(&mut settlement, manner);
     finish(core, client, settlement, buffer, manner, Outcome::Failed).await
 }
@@ -238,6 +239,7 @@ async fn say(
     body: &[u8],
     manner: Manner,
 ) -> After {
+    let manner = manner.by_now(core);
     settlement.record_mut().status = 200;
     settlement.record_mut().bytes_out = body.len() as u64;
     let mut buffer = Buffer::small();

@@ -121,7 +121,7 @@ impl Passage<'_, '_> {
         if inbound.status != 204 {
             answer::framing(&mut out, delimited);
         }
-        answer::connection(&mut out, self.manner);
+        answer::connection(&mut out, self.manner.by_now(self.core));
         out.extend_from_slice(encode::CRLF);
         out
     }

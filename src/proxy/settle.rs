@@ -147,7 +147,6 @@ impl Drop for Settlement<'_> {
     fn drop(&mut self) {
         if !self.settled {
             if std::thread::panicking() {
-                self.core.metrics.panicked();
                 self.record.status = 500;
                 self.close(Outcome::Cut);
             } else {

@@ -76,6 +76,15 @@ impl Conn {
     }
 }
 
+/// Whether a connect failed for want of something on this machine: descriptors, memory, ports.
+/// That says nothing about the other side.
+pub fn is_own_shortage(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
+    )
+}
+
 /// A message on its way out. One whose sending is dropped half way resets the connection: a peer
 /// that reads slowly, or not at all, would otherwise learn of it only behind everything that the
 /// kernel still holds for it.

@@ -10,6 +10,7 @@ use super::message::{Edit, Message, Order, compose};
 use super::settle::Attempt;
 use super::verdict::Verdict;
 use crate::base::Moment;
+use crate::net::stream::is_own_shortage;
 use crate::net::{Conn, Ends};
 use crate::openai::fault::{Fault, read_fault};
 use crate::openai::{First, Usage, first_event, inspect_json};
@@ -111,6 +112,7 @@ async fn connect(
             Err(error) if error.kind() == io::ErrorKind::TimedOut && timeouts.connect >= left => {
                 return Err(Verdict::Deadline);
             }
+            Err(error) if is_own_shortage(&error) => return Err(Verdict::OwnShortage),
             Err(_) => {}
         }
     }

@@ -14,6 +14,8 @@ pub enum Verdict {
     ClientError,
     /// No connection.
     Connect,
+    /// No connection, for want of something on our side.
+    OwnShortage,
     /// The connection died. `stale` if it was a reused one and no response byte had come.
     Reset {
         /// Whether the provider may simply have closed an idle connection.
@@ -50,9 +52,10 @@ pub enum Verdict {
 
 impl Verdict {
     /// Whether the breakers of provider and endpoint count it as a failure. That a provider
-    /// closed an idle connection says nothing about its health.
+    /// closed an idle connection says nothing about its health, nor does what we lack.
     pub fn is_failure(self) -> bool {
-        self.result().is_failure() && self != Verdict::Reset { stale: true }
+        let innocent = matches!(self, Verdict::Reset { stale: true } | Verdict::OwnShortage);
+        self.result().is_failure() && !innocent
     }
 
     /// Whether the same provider may be asked once more, on another endpoint.
@@ -70,7 +73,7 @@ impl Verdict {
         match self {
             Verdict::Succeeded => AttemptResult::Succeeded,
             Verdict::ClientError => AttemptResult::ClientError,
-            Verdict::Connect => AttemptResult::Connect,
+            Verdict::Connect | Verdict::OwnShortage => AttemptResult::Connect,
             Verdict::Reset { .. } => AttemptResult::Reset,
             Verdict::TimedOut => AttemptResult::Timeout,
             Verdict::ServerError => AttemptResult::ServerError,
@@ -93,9 +96,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_reset_that_an_idle_connection_explains_is_no_failure() {
+    fn what_says_nothing_about_a_provider_is_no_failure() {
         assert!(Verdict::Reset { stale: false }.is_failure());
         assert!(!Verdict::Reset { stale: true }.is_failure());
+        assert!(Verdict::Connect.is_failure() && !Verdict::OwnShortage.is_failure());
         assert!(!Verdict::Cancelled.is_failure() && !Verdict::ClientError.is_failure());
         assert!(Verdict::Truncated.is_failure());
     }

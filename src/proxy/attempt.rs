@@ -51,18 +51,19 @@ pub async fn make(
         call_until,
     };
     conn.deadline.set(patience.ends(), Ends::All);
-    let sent = match compose(order, attempt.provider(), attempt.endpoint(), edits) {
+    // That not all of it could be sent is no verdict yet: a provider may answer before it has read
+    // everything, and close. Then the answer counts.
+    let _ = match compose(order, attempt.provider(), attempt.endpoint(), edits) {
         Message::Flat(buffer) => conn.writer.send(buffer).await.0,
         Message::Pieces(pieces) => conn.writer.send_pieces(pieces).await,
     };
-    // A provider may answer before it has read everything, and close: then the answer counts.
-    let inbound = match (Inbound::begin(conn, reused, patience).await, sent) {
-        (Ok(inbound), _) => inbound,
-        (Err(verdict), _) => return Err(late(core, call_until, verdict)),
-    };
+    let in_time = |verdict| late(core, call_until, verdict);
+    let inbound = Inbound::begin(conn, reused, patience)
+        .await
+        .map_err(in_time)?;
     judge(core, attempt, inbound, patience)
         .await
-        .map_err(|verdict| late(core, call_until, verdict))
+        .map_err(in_time)
 }
 
 /// A wait that ended with the whole call's time says nothing about the provider.

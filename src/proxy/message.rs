@@ -139,8 +139,6 @@ fn head(
     // Without it any coding would be welcome (RFC 9110 section 12.5.3), and none can be read here.
     encode::field(out, "accept-encoding", b"identity");
     encode::field(out, "x-request-id", order.request_id);
-    // Usage and errors are read out of the response: it must come as it is.
-    encode::field(out, "accept-encoding", b"identity");
     out.extend_from_slice(order.forwarded);
     encode::content_length(out, length as u64);
     out.extend_from_slice(encode::CRLF);

@@ -55,14 +55,29 @@ pub struct Ending {
 }
 
 impl Ending {
-    fn gone() -> Ending {
+    /// The client left.
+    fn gone(usage: Option<Usage>) -> Ending {
         Ending {
             verdict: Verdict::Cancelled,
             outcome: Outcome::ClientGone,
-            usage: None,
+            usage,
         }
     }
 
+    /// A stream came to its end; what it said on the way decides what it counts as.
+    fn of_stream(scanner: &StreamScanner) -> Ending {
+        let verdict = match scanner.failed() {
+            true => Verdict::ErrorEvent,
+            false => Verdict::Succeeded,
+        };
+        Ending {
+            verdict,
+            outcome: Outcome::Completed,
+            usage: scanner.usage(),
+        }
+    }
+
+    /// The response ends short of its end.
     fn cut(verdict: Verdict, usage: Option<Usage>) -> Ending {
         Ending {
             verdict,
@@ -123,10 +138,7 @@ impl Passage<'_, '_> {
         if let Some(provider) = self.provider {
             encode::field(&mut out, "x-sovereign-provider", provider.as_bytes());
         }
-        // A 204 can't have a body, nor say how long it is (RFC 9110 section 8.6).
-        if inbound.status != 204 {
-            answer::framing(&mut out, delimited);
-        }
+        answer::framing(&mut out, delimited);
         answer::connection(&mut out, self.manner.by_now(self.core));
         out.extend_from_slice(encode::CRLF);
         out
@@ -188,7 +200,7 @@ impl Way<'_, '_, '_> {
         loop {
             let end = inbound.done;
             let Some(used) = self.send(client, payload, first.take(), chunked, end).await else {
-                return Ending::gone();
+                return Ending::gone(None);
             };
             if end {
                 passage.core.keep(passage.attempt.endpoint().id, inbound);
@@ -200,7 +212,7 @@ impl Way<'_, '_, '_> {
                 client.unless_gone(more).await
             };
             match read {
-                None => return Ending::gone(),
+                None => return Ending::gone(None),
                 Some(Err(verdict)) => {
                     client.misled_by_close = delimited == Delimited::Close;
                     return Ending::cut(passage.late(verdict), None);
@@ -231,27 +243,12 @@ impl Way<'_, '_, '_> {
             if !window.is_empty() || ends || first.is_some() {
                 match self.send(client, window, first.take(), chunked, ends).await {
                     Some(used) => window = used,
-                    None => {
-                        return Ending {
-                            usage: scanner.usage(),
-                            ..Ending::gone()
-                        };
-                    }
+                    None => return Ending::gone(scanner.usage()),
                 }
             }
             if ends {
                 passage.core.keep(passage.attempt.endpoint().id, inbound);
-                let failed = scanner.failed();
-                let verdict = if failed {
-                    Verdict::ErrorEvent
-                } else {
-                    Verdict::Succeeded
-                };
-                return Ending {
-                    verdict,
-                    outcome: Outcome::Completed,
-                    usage: scanner.usage(),
-                };
+                return Ending::of_stream(&scanner);
             }
             let read = if inbound.done {
                 Err(Verdict::Truncated)
@@ -263,12 +260,7 @@ impl Way<'_, '_, '_> {
                     client.unless_gone(more).await
                 };
                 match read {
-                    None => {
-                        return Ending {
-                            usage: scanner.usage(),
-                            ..Ending::gone()
-                        };
-                    }
+                    None => return Ending::gone(scanner.usage()),
                     Some(read) => read,
                 }
             };

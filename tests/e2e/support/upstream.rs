@@ -4,7 +4,7 @@
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,8 @@ struct Shared {
 
 impl Shared {
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().expect("upstream state")
+        // A test that failed while it held the lock is to fail, not to abort all others.
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, change: impl FnOnce(&mut Seen)) {
@@ -208,7 +209,7 @@ impl Upstream {
                 .shared
                 .changed
                 .wait_timeout(seen, left)
-                .expect("upstream state")
+                .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::support::{Ask, Reply, Request, Setup, Upstream, delta, eventually, ms};
+use crate::support::{
+    Ask, BlackHole, Refusing, Reply, Request, Setup, Upstream, delta, eventually, ms, within,
+};
 
 const CALLERS: usize = 24;
 const CALLS_EACH: usize = 40;
@@ -143,4 +145,64 @@ fn clients_that_come_and_go_leave_nothing_behind() {
     upstream.set_always(Reply::chat("still here"));
     assert_eq!(srpd.ask(&Ask::chat("smart")).said(), "still here");
     assert_eq!(srpd.metric("srpd_panics_total", &[]), 0.0);
+}
+
+#[test]
+fn no_socket_outlives_its_use() {
+    let (dead, hole) = (Refusing::new(), BlackHole::new());
+    let ways = [
+        Reply::new().reset(),
+        Reply::new().close(),
+        Reply::new().stall(),
+        Reply::events().event(&delta("a")).close(),
+        Reply::events().event(&delta("a")).stall(),
+        Reply::head(200, &[("content-length", "9")])
+            .send("{")
+            .stall(),
+        Reply::chat("hi").send("unsolicited"),
+        Reply::failure(500),
+    ];
+    let upstream = Upstream::start(move |request| ways[request.number % ways.len()].clone());
+    let srpd = Setup::bare(&upstream.url())
+        .provider("dead", "us", &[&dead.url()], "")
+        .provider(
+            "hole",
+            "us",
+            &[&hole.url()],
+            "timeouts = { connect = \"50ms\" }",
+        )
+        .capability("smart", &["dead", "hole"], "")
+        .patient_breakers()
+        .section(
+            "timeouts",
+            "first_byte = \"60ms\"\nstream_idle = \"60ms\"\nkeep_alive = \"400ms\"",
+        )
+        .start();
+    let idle = srpd.open_files();
+    let address = srpd.data();
+    let callers: Vec<_> = (0..12)
+        .map(|name| {
+            thread::spawn(move || {
+                for call in 0..12 {
+                    let mut client = crate::support::Client::connect(address);
+                    client.send(Ask::stream("smart").bytes());
+                    if (name + call) % 3 == 0 {
+                        thread::sleep(ms(call * 12));
+                        client.close();
+                    } else {
+                        client.response();
+                    }
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.join().expect("a client");
+    }
+    let mut open = 0;
+    within(ms(8000), "every socket closed", || {
+        thread::sleep(ms(100));
+        open = srpd.open_files();
+        open <= idle + 2
+    });
 }

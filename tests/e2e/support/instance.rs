@@ -113,6 +113,12 @@ impl Instance {
             .sum()
     }
 
+    /// Open files of the process, sockets included.
+    pub fn open_files(&self) -> usize {
+        let directory = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(directory).expect("/proc").count()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")

@@ -1,8 +1,8 @@
 //! The head of what a client gets: a status, the provider's few fields that pass, and ours.
 
 use super::core::Core;
+use super::settle::Settlement;
 use crate::http::{Version, encode};
-use crate::telemetry::AccessRecord;
 
 /// How a response is to be framed for one client.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +38,11 @@ pub enum Delimited {
     Close,
 }
 
-/// The fields that every response has (SRP section 9). `took_ms` on non-streams.
-pub fn stamp(out: &mut Vec<u8>, record: &AccessRecord, took_ms: Option<u64>) {
+/// The fields that every response has (SRP section 9, and RFC 9110 section 6.6.1). `took_ms` on
+/// non-streams.
+pub fn stamp(out: &mut Vec<u8>, settlement: &Settlement<'_>, took_ms: Option<u64>) {
+    let record = settlement.record();
+    encode::field(out, "date", &settlement.date());
     encode::field(out, "x-request-id", record.request_id.as_bytes());
     let mut digits = itoa::Buffer::new();
     if let Some(took_ms) = took_ms {

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
@@ -17,6 +17,14 @@ use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot}
 
 /// How often a core hands its histograms over and looks through its pool.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// An IMF-fixdate (RFC 9110 section 5.6.7).
+pub type HttpDate = [u8; 29];
+
+fn date_now() -> HttpDate {
+    let text = httpdate::fmt_http_date(SystemTime::now());
+    text.as_bytes().first_chunk().copied().unwrap_or([b' '; 29])
+}
 
 /// What a core is given at its start.
 pub struct CoreParts {
@@ -59,6 +67,7 @@ pub struct Core {
     access: RefCell<rtrb::Producer<AccessRecord>>,
     clock: Clock,
     now: Cell<Moment>,
+    date: Cell<HttpDate>,
     housekept: Cell<Moment>,
 }
 
@@ -82,6 +91,7 @@ impl Core {
             access: RefCell::new(parts.access),
             clock: parts.clock,
             now: Cell::new(now),
+            date: Cell::new(date_now()),
             housekept: Cell::new(now),
         }
     }
@@ -98,6 +108,12 @@ impl Core {
     #[inline]
     pub fn recently(&self) -> Moment {
         self.now.get()
+    }
+
+    /// The day and time, as it was within the last second or so: formatted once for all.
+    #[inline]
+    pub fn date(&self) -> HttpDate {
+        self.date.get()
     }
 
     /// The newest routes; the epoch is looked at first.
@@ -186,6 +202,7 @@ impl Core {
             return;
         }
         self.housekept.set(now);
+        self.date.set(date_now());
         self.slot.offer(&mut self.histograms.borrow_mut());
         let mut pool = self.pool.borrow_mut();
         let evicted = pool.sweep(now, |endpoint| {

@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod attempt;
+pub mod body;
 pub mod call;
 pub mod client;
 pub mod conclude;
@@ -14,6 +15,7 @@ pub mod core;
 pub mod inbound;
 pub mod intake;
 pub mod message;
+pub mod models;
 pub mod payload;
 pub mod reject;
 pub mod relay;

@@ -72,7 +72,7 @@ impl Rejection {
             encode::field(out, "allow", allow.as_bytes());
         }
         settlement.rejected(self.code, body.len());
-        answer::stamp(out, settlement.record(), Some(settlement.took_ms()));
+        answer::stamp(out, settlement, Some(settlement.took_ms()));
         encode::content_length(out, body.len() as u64);
         answer::connection(out, manner);
         out.extend_from_slice(encode::CRLF);

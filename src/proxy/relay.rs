@@ -134,7 +134,7 @@ impl Passage<'_, '_> {
         encode::status_line(&mut out, inbound.status);
         out.extend_from_slice(&inbound.fields);
         let took = (inbound.kind != Kind::Events).then(|| settlement.took_ms());
-        answer::stamp(&mut out, settlement.record(), took);
+        answer::stamp(&mut out, settlement, took);
         if let Some(provider) = self.provider {
             encode::field(&mut out, "x-sovereign-provider", provider.as_bytes());
         }

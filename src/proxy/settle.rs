@@ -3,7 +3,7 @@
 //! and one that is dropped on the way, by a panic or because the client left, settles itself.
 
 use super::conclude::Tried;
-use super::core::Core;
+use super::core::{Core, HttpDate};
 use super::targets::Permit;
 use super::verdict::Verdict;
 use crate::base::{Moment, ProviderId};
@@ -83,6 +83,11 @@ impl<'c> Settlement<'c> {
     /// Milliseconds since then, for `openai-processing-ms`.
     pub fn took_ms(&self) -> u64 {
         self.core.recently().micros_since(self.started) / 1000
+    }
+
+    /// The day and time, for `date`.
+    pub fn date(&self) -> HttpDate {
+        self.core.date()
     }
 
     /// Notes where the call may go.

@@ -189,7 +189,8 @@ fn a_message_that_is_given_up_half_way_is_no_clean_end() {
         let mut buffer = Buffer::with_capacity(32 << 20);
         buffer.extend(&vec![0; 32 << 20]);
         let sending = conn.writer.send(buffer);
-        let given_up = monoio::time::timeout(Duration::from_millis(5), sending).await;
+        // Long enough for a thread that has lost its CPU to have begun.
+        let given_up = monoio::time::timeout(Duration::from_millis(200), sending).await;
         assert!(given_up.is_err());
         let error = peer.read_to_end(&mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);

@@ -21,4 +21,4 @@ pub use options::with_include_usage;
 pub use probe::{Probe, ProbeError, probe};
 pub use route::{BodyKind, NoRoute, Operation, Route, route};
 pub use stream::{First, StreamScanner, Sweep, first_event};
-pub use usage::{InvalidJson, Usage, inspect_json};
+pub use usage::{InvalidJson, Usage, UsageSearch, inspect_json};

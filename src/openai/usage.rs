@@ -6,6 +6,8 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memmem::Finder;
+
 /// The tokens of one call, from the provider's `usage`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
@@ -143,6 +145,88 @@ pub(super) fn read_usage(raw: &RawValue) -> Option<Usage> {
     })
 }
 
+/// Bytes of a `usage` member, key included, that is found when it lies across two pieces.
+const USAGE_BYTES_MAX: usize = 4096;
+/// Bytes kept of each piece, so that no word searched for is cut in two.
+const OVERLAP: usize = 32;
+
+/// Finds the token counts of a JSON text that passes by in pieces, too long to be held. Quotes
+/// inside of strings are escaped, so that what looks like the member is one; of several, the last
+/// counts.
+pub struct UsageSearch {
+    key: Finder<'static>,
+    /// The end of what has passed.
+    carry: Vec<u8>,
+    usage: Option<Usage>,
+}
+
+impl UsageSearch {
+    /// A search in a text that has not begun.
+    pub fn new() -> UsageSearch {
+        UsageSearch {
+            key: Finder::new("\"usage\""),
+            carry: Vec::new(),
+            usage: None,
+        }
+    }
+
+    /// Takes in what passes next.
+    pub fn look(&mut self, piece: &[u8]) {
+        self.carry.extend_from_slice(piece);
+        let (usage, keep) = find_usage(&self.key, &self.carry);
+        self.usage = usage.or(self.usage);
+        self.carry.drain(..keep);
+    }
+
+    /// The counts that were found last.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+}
+
+impl Default for UsageSearch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The counts in a part of a JSON text, and from where on it must be kept for what the next part
+/// may complete.
+pub(super) fn find_usage(key: &Finder<'_>, part: &[u8]) -> (Option<Usage>, usize) {
+    let mut found = None;
+    let mut keep = part.len().saturating_sub(OVERLAP);
+    for at in key.find_iter(part) {
+        match usage_behind(&part[at + key.needle().len()..]) {
+            Behind::Usage(usage) => found = Some(usage),
+            Behind::CutShort if part.len() - at <= USAGE_BYTES_MAX => keep = keep.min(at),
+            Behind::CutShort | Behind::Other => {}
+        }
+    }
+    (found, keep)
+}
+
+enum Behind {
+    Usage(Usage),
+    CutShort,
+    Other,
+}
+
+/// What stands behind a key `usage`.
+fn usage_behind(rest: &[u8]) -> Behind {
+    let value = match rest.trim_ascii_start() {
+        [] => return Behind::CutShort,
+        [b':', value @ ..] => value,
+        _ => return Behind::Other,
+    };
+    let mut values = serde_json::Deserializer::from_slice(value).into_iter::<&RawValue>();
+    match values.next() {
+        None => Behind::CutShort,
+        Some(Err(error)) if error.is_eof() => Behind::CutShort,
+        Some(Ok(raw)) => read_usage(raw).map_or(Behind::Other, Behind::Usage),
+        Some(Err(_)) => Behind::Other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,5 +297,22 @@ mod tests {
             prop_assert_eq!(inspect_json(&body[..cut % body.len()]), Err(InvalidJson));
             prop_assert_eq!(inspect_json(&[body, junk.as_bytes()].concat()), Err(InvalidJson));
         }
+    }
+
+    #[test]
+    fn counts_are_found_however_a_long_text_is_cut() {
+        let text = format!(
+            r#"{{"data":["{}","\"usage\":{{\"prompt_tokens\":9}}"],"usage":{{"prompt_tokens":3,"total_tokens":3}}}}"#,
+            "x".repeat(300)
+        );
+        for size in 1..text.len() {
+            let mut search = UsageSearch::new();
+            for piece in text.as_bytes().chunks(size) {
+                search.look(piece);
+            }
+            let counted = search.usage().map(|usage| (usage.input, usage.output));
+            assert_eq!(counted, Some((3, 0)), "in pieces of {size}");
+        }
+        assert_eq!(UsageSearch::new().usage(), None);
     }
 }

@@ -16,7 +16,7 @@ use super::verdict::Verdict;
 use crate::base::Moment;
 use crate::http::{Version, encode};
 use crate::net::Buffer;
-use crate::openai::{Operation, StreamScanner, Usage, write_error_event};
+use crate::openai::{Operation, StreamScanner, Usage, UsageSearch, write_error_event};
 use crate::telemetry::Outcome;
 
 /// An event without its end that is longer than this is passed on in parts.
@@ -197,14 +197,21 @@ impl Way<'_, '_, '_> {
         let head = passage.head(&inbound, settlement, delimited);
         let mut payload = std::mem::take(&mut inbound.buffer);
         let mut first = Some(head);
+        // A whole one has been inspected; a longer one is searched as it passes.
+        let long = !inbound.done && inbound.kind == Kind::Json;
+        let mut search = long.then(UsageSearch::new);
         loop {
             let end = inbound.done;
+            if let Some(search) = &mut search {
+                search.look(payload.readable());
+            }
             let Some(used) = self.send(client, payload, first.take(), chunked, end).await else {
                 return Ending::gone(None);
             };
             if end {
                 passage.core.keep(passage.attempt.endpoint().id, inbound);
-                return whole;
+                let usage = search.and_then(|search| search.usage()).or(whole.usage);
+                return Ending { usage, ..whole };
             }
             inbound.buffer = inbound.next_buffer(used);
             let read = {

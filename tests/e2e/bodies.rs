@@ -271,6 +271,22 @@ fn usage_is_counted() {
 }
 
 #[test]
+fn usage_of_a_response_too_long_to_hold_is_counted_too() {
+    let body = format!(
+        r#"{{"object":"list","data":[{{"embedding":"{}"}}],"usage":{{"prompt_tokens":7,"total_tokens":7}}}}"#,
+        "A".repeat(300_000)
+    );
+    let upstream = Upstream::always(Reply::json(200, &body));
+    let srpd = Setup::backstop_only(&upstream.url()).start();
+    let ask = Ask::post("/v1/embeddings", r#"{"model":"smart","input":"x"}"#);
+    assert_eq!(srpd.ask(&ask).text(), body);
+    eventually("the tokens are counted", || {
+        srpd.metric("srpd_tokens_total", &["aloomu", "input"]) == 7.0
+    });
+    assert_eq!(srpd.metric("srpd_usage_missing_total", &["aloomu"]), 0.0);
+}
+
+#[test]
 fn a_cut_is_told_apart_from_an_end_in_http_1_0_too() {
     let part = vec![b'x'; 100_000];
     let fields = [

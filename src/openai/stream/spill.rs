@@ -2,15 +2,9 @@
 //! end, their token counts and their name.
 
 use memchr::memmem::Finder;
-use serde_json::value::RawValue;
 
 use super::{Operation, StreamScanner, after_byte_order_mark};
-use crate::openai::usage::{Usage, read_usage};
-
-/// Bytes of a `usage` member, key included, that is found when it lies across two windows.
-const USAGE_BYTES_MAX: usize = 4096;
-/// Bytes kept of each piece, so that no word searched for is cut in two.
-const OVERLAP: usize = 32;
+use crate::openai::usage::{Usage, find_usage};
 
 /// An event of which part has been passed on.
 pub(super) struct Spill {
@@ -62,16 +56,8 @@ impl Spill {
     /// Looks for token counts, and for the name of an event that ends a Responses stream.
     fn look(&mut self, piece: &[u8], key: &Finder<'_>, operation: Operation) {
         self.carry.extend_from_slice(piece);
-        let mut keep = self.carry.len().saturating_sub(OVERLAP);
-        for at in key.find_iter(&self.carry) {
-            match usage_behind(&self.carry[at + key.needle().len()..]) {
-                Behind::Usage(usage) => self.usage = Some(usage),
-                Behind::CutShort if self.carry.len() - at <= USAGE_BYTES_MAX => {
-                    keep = keep.min(at);
-                }
-                Behind::CutShort | Behind::Other => {}
-            }
-        }
+        let (usage, keep) = find_usage(key, &self.carry);
+        self.usage = usage.or(self.usage);
         if operation == Operation::Responses {
             let says = |word: &str| memchr::memmem::find(&self.carry, word.as_bytes()).is_some();
             let failed = says("\"response.failed\"");
@@ -80,28 +66,6 @@ impl Spill {
                 failed || says("\"response.completed\"") || says("\"response.incomplete\"");
         }
         self.carry.drain(..keep);
-    }
-}
-
-enum Behind {
-    Usage(Usage),
-    CutShort,
-    Other,
-}
-
-/// What stands behind a key `usage`.
-fn usage_behind(rest: &[u8]) -> Behind {
-    let value = match rest.trim_ascii_start() {
-        [] => return Behind::CutShort,
-        [b':', value @ ..] => value,
-        _ => return Behind::Other,
-    };
-    let mut values = serde_json::Deserializer::from_slice(value).into_iter::<&RawValue>();
-    match values.next() {
-        None => Behind::CutShort,
-        Some(Err(error)) if error.is_eof() => Behind::CutShort,
-        Some(Ok(raw)) => read_usage(raw).map_or(Behind::Other, Behind::Usage),
-        Some(Err(_)) => Behind::Other,
     }
 }
 

@@ -18,5 +18,6 @@ mod oddities;
 mod reload;
 mod residency;
 mod selftest;
+mod smuggling;
 mod streams;
 mod support;

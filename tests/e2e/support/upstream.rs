@@ -177,6 +177,11 @@ impl Upstream {
         self.shared.seen().requests.clone()
     }
 
+    /// What it has been asked since it had been asked `count` times.
+    pub fn requests_since(&self, count: usize) -> Vec<Request> {
+        self.shared.seen().requests[count..].to_vec()
+    }
+
     /// How often it has been asked.
     pub fn count(&self) -> usize {
         self.shared.seen().requests.len()

@@ -61,6 +61,7 @@ impl Scene {
         // One core: all clients share one pool.
         let srpd = Setup::backstop_only(&upstream.url())
             .section("instance", "cores = 1")
+            .section("log", "access = false")
             .section("timeouts", "head = \"1s\"\nbody = \"1s\"")
             .patient_breakers()
             .start();

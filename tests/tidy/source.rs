@@ -161,7 +161,11 @@ fn opaque(text: &[u8], at: usize) -> (usize, usize) {
                 found.map_or(text.len(), |length| inside + length + close.len()),
             )
         }
-        b'\'' if rest.get(1) == Some(&b'\\') => (at + 1, at + 2 + quoted(&rest[1..], b'\'')),
+        b'\'' if rest.get(1) == Some(&b'\\') => {
+            // Not every file is Rust: there the quote may have no partner.
+            let length = quoted(&rest[1..], b'\'');
+            (at + 1, (at + 2 + length).min(text.len()))
+        }
         b'\'' => {
             let width = std::str::from_utf8(&rest[1..rest.len().min(5)])
                 .or_else(|error| std::str::from_utf8(&rest[1..=error.valid_up_to()]))
@@ -350,6 +354,8 @@ mod tests {
         let lifetimes = "fn f<'a, 'b>(x: &'a str, y: &'b str) { todo!() }";
         assert_eq!(blanked(lifetimes), lifetimes);
         assert_eq!(blanked("let a = '“'; b"), "let a = '    ; b");
+        // Not Rust, and no end to the literal.
+        assert_eq!(blanked("'\\").len(), 2);
     }
 
     #[test]

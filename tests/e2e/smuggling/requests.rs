@@ -205,17 +205,14 @@ impl Cast {
         let user = format!("vector-{number:09}");
         let follower = format!("follow-{number:09}");
         let word = |word: &str| word_of(word, &user, number);
-        let mut body = match vector.text.contains("{trap}") {
-            true => word("trap"),
-            false => word("body"),
-        };
-        if vector.text.contains("{#body+4}") {
-            body.extend_from_slice(b"\r\n\r\n");
-        }
+        let bodies = ["trap", "spaced"];
+        let own = bodies
+            .into_iter()
+            .find(|body| vector.text.contains(&format!("{{{body}}}")));
         Cast {
             expected,
             bytes: render(&vector.text, &word),
-            body,
+            body: word(own.unwrap_or("body")),
             follower,
             user,
         }
@@ -244,6 +241,7 @@ fn word_of(word: &str, user: &str, number: usize) -> Vec<u8> {
             ",\"x\":\"\r\n0\r\n\r\nPOST /v1/chat/completions HTTP/1.1\r\n\
              Host: srpd.test\r\nContent-Length: 0\r\n\r\n\"}",
         ),
+        "spaced" => format!("\r\n{body} \r\n\t\r\n"),
         "body" => body,
         other => panic!("not a word: {other}"),
     }

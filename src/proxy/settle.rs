@@ -300,8 +300,12 @@ impl<'c> Attempt<'c> {
         if verdict.is_our_fault() {
             self.core.metrics.credential_alarm(self.provider.id);
         }
-        self.core
-            .conclude(self.tried(), &self.permit, verdict, self.core.recently());
+        // A pause or an open interval is counted from now; a success can do with less.
+        let now = match verdict {
+            Verdict::Succeeded => self.core.recently(),
+            _ => self.core.now(),
+        };
+        self.core.conclude(self.tried(), &self.permit, verdict, now);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The access log: a thread that empties every core's ring and writes what it finds in batches.
 //! A slow log costs records (counted by the core that could not place them), never a call's time.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use super::line::{AccessLine, Format};
 use super::names::{CodeNames, NameLists, Names};
 use super::record::AccessRecord;
-use crate::base::Clock;
+use crate::base::{Clock, Moment};
 
 /// Records that one core's ring holds: at 25 ms between drains, 160 000 calls a second.
 pub const RING_RECORDS: usize = 4096;
@@ -70,19 +71,45 @@ fn write_batch(
     writer.flush()
 }
 
-/// What turns records into lines: names, and where the monotonic clock stands in the day.
+/// What turns a batch of records into lines: names, and where the monotonic clock stands in the
+/// day.
 struct Lines<'n> {
     names: &'n NameLists,
     codes: CodeNames,
-    clock: Clock,
-    wall: jiff::Timestamp,
+    /// The day and time at the clock's zero, in microseconds since 1970.
+    zero_us: i64,
+    /// The second that was formatted last, and how: most records of a batch share it.
+    second: RefCell<(i64, String)>,
 }
 
 impl<'n> Lines<'n> {
+    fn new(names: &'n NameLists, codes: CodeNames) -> Lines<'n> {
+        let since_zero = i64::try_from(Clock::new().now().0).unwrap_or(i64::MAX);
+        Lines {
+            names,
+            codes,
+            zero_us: jiff::Timestamp::now()
+                .as_microsecond()
+                .saturating_sub(since_zero),
+            second: RefCell::new((i64::MIN, String::new())),
+        }
+    }
+
     fn line(&self, record: &AccessRecord) -> AccessLine<'n> {
-        let ago = self.clock.now().since(record.at);
-        let time = self.wall.checked_sub(ago).unwrap_or(self.wall);
-        AccessLine::new(record, time, self.names, self.codes)
+        AccessLine::new(record, self.time(record.at), self.names, self.codes)
+    }
+
+    /// RFC 3339, UTC, milliseconds.
+    fn time(&self, at: Moment) -> String {
+        let at = i64::try_from(at.0).unwrap_or(i64::MAX);
+        let us = self.zero_us.saturating_add(at);
+        let (second, millis) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000) / 1000);
+        let mut cached = self.second.borrow_mut();
+        if cached.0 != second {
+            let time = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+            *cached = (second, format!("{time:.0}"));
+        }
+        format!("{}.{millis:03}Z", cached.1.trim_end_matches('Z'))
     }
 }
 
@@ -153,12 +180,7 @@ fn drain(
         return Ok(());
     }
     let names = names.read();
-    let log = Lines {
-        names: &names,
-        codes,
-        clock: Clock::new(),
-        wall: jiff::Timestamp::now(),
-    };
+    let log = Lines::new(&names, codes);
     for ring in rings {
         let found = ring.slots();
         if found > 0

@@ -38,11 +38,16 @@ impl<const N: usize> InlineText<N> {
 
     /// As text for a log line: anything but visible ASCII becomes `?`.
     pub fn to_text(&self) -> String {
-        let shown = |byte: &u8| match byte {
-            b' '..=b'~' => char::from(*byte),
-            _ => '?',
-        };
-        self.as_bytes().iter().map(shown).collect()
+        let shown = |byte: u8| matches!(byte, b' '..=b'~');
+        match std::str::from_utf8(self.as_bytes()) {
+            Ok(text) if text.bytes().all(shown) => text.to_owned(),
+            _ => {
+                let bytes = self.as_bytes().iter().copied();
+                bytes
+                    .map(|byte| if shown(byte) { byte.into() } else { '?' })
+                    .collect()
+            }
+        }
     }
 }
 

@@ -91,9 +91,11 @@ def test_a_broken_provider_shows_a_failover_and_then_an_open_breaker(demo, clien
     def back():
         return say(client).headers["x-sovereign-jurisdiction"] == "us"
 
-    assert stage.eventually(back, within=15)
-    assert back(), "two clean answers close it"
-    assert demo.shows("breaker closed: vendor-us")
+    def closed():
+        # One probe at a time: a call behind it may still be served elsewhere.
+        return back() and "breaker closed: vendor-us" in demo.text
+
+    assert stage.eventually(closed, within=15), "two clean answers close it"
 
 
 def test_the_border_holds_when_all_inside_is_down(demo, client):

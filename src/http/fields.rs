@@ -1,6 +1,9 @@
 //! The field lines of a head, and what `Connection` says about them.
 
+use std::ops::Range;
+
 use super::bad_head::BadHead;
+use super::encode::{CRLF, checked_field};
 
 /// The most options `Connection` may list. Every field of a message is compared with each of them
 /// when it is forwarded.
@@ -15,14 +18,59 @@ pub struct Repeated;
 /// white space at either end.
 #[derive(Clone, Copy)]
 pub struct Fields<'h, 'b> {
+    head: &'b [u8],
     lines: &'h [httparse::Header<'b>],
     options: Options,
 }
 
 impl<'h, 'b> Fields<'h, 'b> {
     #[inline]
-    pub(super) fn new(lines: &'h [httparse::Header<'b>], options: Options) -> Fields<'h, 'b> {
-        Fields { lines, options }
+    pub(super) fn new(
+        head: &'b [u8],
+        lines: &'h [httparse::Header<'b>],
+        options: Options,
+    ) -> Fields<'h, 'b> {
+        Fields {
+            head,
+            lines,
+            options,
+        }
+    }
+
+    /// Writes the field lines that `keep` chooses by their names and that `Connection` doesn't
+    /// nominate. Lines that stand in the head as they would be written, and next to each other,
+    /// are copied together.
+    #[inline]
+    pub(super) fn copy_to(&self, out: &mut Vec<u8>, keep: impl Fn(&str) -> bool) {
+        let mut run = 0..0;
+        for line in self.lines {
+            if !keep(line.name) || self.nominated(line.name) {
+                continue;
+            }
+            let at = self.as_written(line);
+            match &at {
+                Some(at) if at.start == run.end => run.end = at.end,
+                _ => {
+                    out.extend_from_slice(&self.head[run]);
+                    run = at.clone().unwrap_or_default();
+                }
+            }
+            if at.is_none() {
+                checked_field(out, line.name, line.value);
+            }
+        }
+        out.extend_from_slice(&self.head[run]);
+    }
+
+    /// Where a line stands in the head, if it is written as it would be here: `name: value`.
+    #[inline]
+    fn as_written(&self, line: &httparse::Header<'b>) -> Option<Range<usize>> {
+        let start = line.name.as_ptr().addr() - self.head.as_ptr().addr();
+        let colon = start + line.name.len();
+        let end = colon + 2 + line.value.len();
+        let is_plain = self.head.get(colon..colon + 2) == Some(b": ")
+            && self.head.get(end..end + 2) == Some(CRLF);
+        is_plain.then_some(start..end + 2)
     }
 
     /// Every field line: name and value.

@@ -165,8 +165,8 @@ impl<'b> Survey<'b> {
     }
 
     #[inline]
-    pub fn fields<'h>(&self, lines: &'h [httparse::Header<'b>]) -> Fields<'h, 'b> {
-        Fields::new(lines, self.options)
+    pub fn fields<'h>(&self, head: &'b [u8], lines: &'h [httparse::Header<'b>]) -> Fields<'h, 'b> {
+        Fields::new(head, lines, self.options)
     }
 }
 

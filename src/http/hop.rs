@@ -1,10 +1,6 @@
 //! Which fields go on: to a provider all but a list, to a client none but a list.
 
-use super::encode::checked_field;
 use super::fields::Fields;
-
-/// Of a longer name only the beginning is looked at: it can be of a family, and nothing else.
-const NAME_MAX: usize = 40;
 
 /// Appends the fields of a request that a provider gets: those of the client's that are end to end
 /// and say nothing about who and where it is. Left out are what `Connection` nominates, what
@@ -12,95 +8,94 @@ const NAME_MAX: usize = 40;
 /// credentials, its addresses as other proxies report them, and all of `X-Sovereign-*`.
 #[inline]
 pub fn forward_request_fields(fields: &Fields<'_, '_>, out: &mut Vec<u8>) {
-    for (name, value) in fields.iter() {
-        if !is_kept_from_provider(name) && !fields.nominated(name) {
-            checked_field(out, name, value);
-        }
-    }
+    fields.copy_to(out, |name| !is_kept_from_provider(name));
 }
 
 /// Appends the fields of a provider's response that the client gets: what it needs to read the
 /// body, to cache it and to come back, and nothing that tells whose it is.
 #[inline]
 pub fn forward_response_fields(fields: &Fields<'_, '_>, out: &mut Vec<u8>) {
-    for (name, value) in fields.iter() {
-        let passed = SHOWN_TO_CLIENT
-            .iter()
-            .any(|shown| name.eq_ignore_ascii_case(shown));
-        if passed && !fields.nominated(name) {
-            checked_field(out, name, value);
-        }
-    }
+    fields.copy_to(out, is_shown_to_client);
 }
 
 /// The only fields of a provider's that a client gets.
-const SHOWN_TO_CLIENT: [&str; 7] = [
-    "content-type",
-    "content-encoding",
-    "content-language",
-    "content-disposition",
-    "cache-control",
-    "retry-after",
-    "retry-after-ms",
-];
-
-/// Whole families of names that no provider gets.
-const KEPT_FAMILIES: [&[u8]; 5] = [
-    b"x-sovereign-",
-    b"x-forwarded-",
-    b"proxy-",
-    b"cf-",
-    b"x-original-",
-];
-
-/// Judges a name in lower case with `-` for `_`: behind a CGI-like gateway both are one field.
 #[inline]
-fn is_kept_from_provider(name: &str) -> bool {
-    let mut room = [0; NAME_MAX];
-    for (to, from) in room.iter_mut().zip(name.bytes()) {
-        *to = match from {
-            b'_' => b'-',
-            other => other.to_ascii_lowercase(),
-        };
+fn is_shown_to_client(name: &str) -> bool {
+    let is = |shown: &str| name.eq_ignore_ascii_case(shown);
+    match name.len() {
+        11 => is("retry-after"),
+        12 => is("content-type"),
+        13 => is("cache-control"),
+        14 => is("retry-after-ms"),
+        16 => is("content-encoding") || is("content-language"),
+        19 => is("content-disposition"),
+        _ => false,
     }
-    let folded = &room[..name.len().min(NAME_MAX)];
-    is_own_or_private(folded)
-        || KEPT_FAMILIES
-            .iter()
-            .any(|family| folded.starts_with(family))
 }
 
+/// Judges a name as if it were in lower case with `-` for `_`: behind a CGI-like gateway both are
+/// one field.
 #[inline]
-fn is_own_or_private(name: &[u8]) -> bool {
-    matches!(
-        name,
-        // One connection's own, or written anew.
-        b"connection"
-            | b"keep-alive"
-            | b"te"
-            | b"trailer"
-            | b"transfer-encoding"
-            | b"upgrade"
-            | b"http2-settings"
-            | b"host"
-            | b"content-length"
-            | b"expect"
-            | b"accept-encoding"
-            | b"via"
-            | b"x-request-id"
-            // Credentials and accounts.
-            | b"authorization"
-            | b"cookie"
-            | b"api-key"
-            | b"x-api-key"
-            | b"x-goog-api-key"
-            | b"openai-organization"
-            | b"openai-project"
-            // Where the client is.
-            | b"forwarded"
-            | b"x-real-ip"
-            | b"x-client-ip"
-            | b"x-cluster-client-ip"
-            | b"true-client-ip"
-    )
+fn is_kept_from_provider(name: &str) -> bool {
+    let name = name.as_bytes();
+    own_or_private(name.len())
+        .iter()
+        .any(|kept| is_folded(name, kept))
+        || is_of_kept_family(name)
+}
+
+/// Whole families of names that no provider gets.
+#[inline]
+fn is_of_kept_family(name: &[u8]) -> bool {
+    let begins = |family: &[u8]| {
+        name.get(..family.len())
+            .is_some_and(|start| is_folded(start, family))
+    };
+    match name.first() {
+        Some(b'x' | b'X') => {
+            begins(b"x-sovereign-") || begins(b"x-forwarded-") || begins(b"x-original-")
+        }
+        Some(b'p' | b'P') => begins(b"proxy-"),
+        Some(b'c' | b'C') => begins(b"cf-"),
+        _ => false,
+    }
+}
+
+/// Whether a name reads `kept` when folded. Compares from the end, where names of one length
+/// differ most.
+#[inline]
+fn is_folded(name: &[u8], kept: &[u8]) -> bool {
+    let same = |(&from, &kept): (&u8, &u8)| {
+        from == kept || from.to_ascii_lowercase() == kept || (from == b'_' && kept == b'-')
+    };
+    name.len() == kept.len() && name.iter().zip(kept).rev().all(same)
+}
+
+/// Single names that no provider gets, by their length: what is one connection's own or written
+/// anew, credentials and accounts, and where the client is.
+#[inline]
+fn own_or_private(length: usize) -> &'static [&'static [u8]] {
+    match length {
+        2 => &[b"te"],
+        3 => &[b"via"],
+        4 => &[b"host"],
+        6 => &[b"expect", b"cookie"],
+        7 => &[b"trailer", b"upgrade", b"api-key"],
+        9 => &[b"forwarded", b"x-api-key", b"x-real-ip"],
+        10 => &[b"connection", b"keep-alive"],
+        11 => &[b"x-client-ip"],
+        12 => &[b"x-request-id"],
+        13 => &[b"authorization"],
+        14 => &[
+            b"content-length",
+            b"http2-settings",
+            b"x-goog-api-key",
+            b"openai-project",
+            b"true-client-ip",
+        ],
+        15 => &[b"accept-encoding"],
+        17 => &[b"transfer-encoding"],
+        19 => &[b"openai-organization", b"x-cluster-client-ip"],
+        _ => &[],
+    }
 }

@@ -110,20 +110,13 @@ pub fn parse_request<'h, 'b>(
         return Err(BadHead::LineEnd.into());
     }
     let lines: &'h [httparse::Header<'b>] = parsed.headers;
-    understand(
-        method,
-        target,
-        Version::from_minor(parsed.version),
-        lines,
-        length,
-    )
-    .map(Some)
+    let version = Version::from_minor(parsed.version);
+    understand((method, target, version), head, lines, length).map(Some)
 }
 
 fn understand<'h, 'b>(
-    method: &'b str,
-    target: &'b str,
-    version: Version,
+    (method, target, version): (&'b str, &'b str, Version),
+    head: &'b [u8],
     lines: &'h [httparse::Header<'b>],
     length: usize,
 ) -> Result<RequestHead<'h, 'b>, BadRequest> {
@@ -143,7 +136,7 @@ fn understand<'h, 'b>(
         path: target.path,
         query: target.query,
         version,
-        fields: survey.fields(lines),
+        fields: survey.fields(head, lines),
         framing,
         persistent: version == Version::Http11 && !survey.options.close,
         expect_continue: expects_continue(survey.expect, version, framing)?,

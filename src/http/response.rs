@@ -101,7 +101,7 @@ pub fn parse_response<'h, 'b>(
         persistent: version == Version::Http11
             && !survey.options.close
             && framing != ResponseFraming::UntilClose,
-        fields: survey.fields(lines),
+        fields: survey.fields(head, lines),
         length,
     }))
 }

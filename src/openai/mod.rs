@@ -4,6 +4,7 @@
 //! Everything here is a function of its input: no socket, no clock, no document tree. A body is
 //! read where it lies and never written again but for the one value that the corridor replaces.
 
+pub mod check;
 pub mod error;
 pub mod fault;
 pub mod json;
@@ -14,6 +15,7 @@ pub mod route;
 pub mod stream;
 pub mod usage;
 
+pub use check::InvalidJson;
 pub use error::{ErrorCode, write_body, write_error_event};
 pub use json::write_json_string;
 pub use multipart::{FormProbe, probe_form};
@@ -21,4 +23,4 @@ pub use options::with_include_usage;
 pub use probe::{Probe, ProbeError, probe};
 pub use route::{BodyKind, NoRoute, Operation, Route, route};
 pub use stream::{First, StreamScanner, Sweep, first_event};
-pub use usage::{InvalidJson, Usage, UsageSearch, inspect_json};
+pub use usage::{Usage, UsageSearch, inspect_json};

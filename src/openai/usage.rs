@@ -8,6 +8,9 @@ use std::fmt;
 
 use memchr::memmem::Finder;
 
+use super::check::{InvalidJson, check, reads};
+use super::probe::{Members, Scalar};
+
 /// The tokens of one call, from the provider's `usage`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
@@ -17,11 +20,6 @@ pub struct Usage {
     pub output: u64,
 }
 
-/// A body that says it is JSON and is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the body is not valid JSON")]
-pub struct InvalidJson;
-
 /// Checks a complete response body as JSON, to its last byte, and reads the token counts from its
 /// `usage`: in the shape of chat, completions and embeddings (`prompt_tokens`,
 /// `completion_tokens`) or of responses, images and transcriptions (`input_tokens`,
@@ -30,46 +28,8 @@ pub struct InvalidJson;
 /// # Errors
 /// [`InvalidJson`] if the body doesn't parse: the attempt has failed (SRP section 5).
 pub fn inspect_json(body: &[u8]) -> Result<Option<Usage>, InvalidJson> {
-    match body.iter().find(|b| !b.is_ascii_whitespace()) {
-        Some(b'{') => {
-            let OnlyUsage(usage) = serde_json::from_slice(body).map_err(|_| InvalidJson)?;
-            Ok(usage.and_then(read_usage))
-        }
-        _ => match serde_json::from_slice::<IgnoredAny>(body) {
-            Ok(_) => Ok(None),
-            Err(_) => Err(InvalidJson),
-        },
-    }
-}
-
-/// The `usage` of an object, as raw text. Everything else is checked and skipped, which costs half
-/// of what keeping it would. The last of several equal keys counts, as in most parsers.
-struct OnlyUsage<'b>(Option<&'b RawValue>);
-
-impl<'b> Deserialize<'b> for OnlyUsage<'b> {
-    fn deserialize<D: Deserializer<'b>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'b> Visitor<'b> for Members {
-            type Value = OnlyUsage<'b>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<OnlyUsage<'b>, A::Error> {
-                let mut usage = None;
-                while let Some(Key(key)) = map.next_key()? {
-                    if key == "usage" {
-                        usage = Some(map.next_value()?);
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(OnlyUsage(usage))
-            }
-        }
-        deserializer.deserialize_map(Members)
-    }
+    let usage = check(body, "usage")?;
+    Ok(usage.and_then(|value| read_usage(&body[value])))
 }
 
 /// The members of an object that tell how a call went, as raw text. Everything else is checked
@@ -120,29 +80,52 @@ impl<'b> Deserialize<'b> for Outline<'b> {
 #[derive(Deserialize)]
 struct Key<'b>(#[serde(borrow)] Cow<'b, str>);
 
-/// Reads the counts of a `usage` value; `None` if it has none.
-pub(super) fn read_usage(raw: &RawValue) -> Option<Usage> {
-    #[derive(Deserialize)]
-    struct Counts {
-        prompt_tokens: Option<u64>,
-        input_tokens: Option<u64>,
-        completion_tokens: Option<u64>,
-        output_tokens: Option<u64>,
-        total_tokens: Option<u64>,
+/// The members of a `usage` that count.
+const COUNTS: [&str; 5] = [
+    "prompt_tokens",
+    "input_tokens",
+    "completion_tokens",
+    "output_tokens",
+    "total_tokens",
+];
+
+/// Reads the counts of a `usage` value, which is valid JSON; `None` if it has none, or one that is
+/// no count, or one twice.
+pub(super) fn read_usage(value: &[u8]) -> Option<Usage> {
+    let mut members = Members::open(Scalar, value).ok()?;
+    let mut counts = [const { None }; COUNTS.len()];
+    while let Some(member) = members.next().ok()? {
+        let key = &value[member.key];
+        if let Some(index) = COUNTS.iter().position(|name| reads(key, name)) {
+            let count = match &value[member.value] {
+                b"null" => None,
+                digits => Some(count(digits)?),
+            };
+            if counts[index].replace(count).is_some() {
+                return None;
+            }
+        }
     }
-    let counts: Option<Counts> = serde_json::from_str(raw.get()).ok()?;
-    let counts = counts?;
-    let input = counts.prompt_tokens.or(counts.input_tokens);
-    let output = counts.completion_tokens.or(counts.output_tokens);
+    let [prompt, input, completion, output, total] = counts.map(Option::flatten);
+    let (input, output) = (prompt.or(input), completion.or(output));
     // Rerank servers report a total and nothing else: all of it was read.
     let input = match (input, output) {
-        (None, None) => counts.total_tokens?,
+        (None, None) => total?,
         _ => input.unwrap_or(0),
     };
     Some(Usage {
         input,
         output: output.unwrap_or(0),
     })
+}
+
+/// A number without sign, fraction and exponent, that fits.
+fn count(digits: &[u8]) -> Option<u64> {
+    let add = |sum: u64, &digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    };
+    digits.iter().try_fold(0, add)
 }
 
 /// Bytes of a `usage` member, key included, that is found when it lies across two pieces.
@@ -222,7 +205,7 @@ fn usage_behind(rest: &[u8]) -> Behind {
     match values.next() {
         None => Behind::CutShort,
         Some(Err(error)) if error.is_eof() => Behind::CutShort,
-        Some(Ok(raw)) => read_usage(raw).map_or(Behind::Other, Behind::Usage),
+        Some(Ok(raw)) => read_usage(raw.get().as_bytes()).map_or(Behind::Other, Behind::Usage),
         Some(Err(_)) => Behind::Other,
     }
 }

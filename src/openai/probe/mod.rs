@@ -117,6 +117,10 @@ pub(super) trait Skip: Copy {
     /// The offset of the quote that ends the string whose first byte is at `at`.
     fn string(self, bytes: &[u8], at: usize) -> Option<usize>;
 
+    /// The offset of the first byte from `at` on that can't stand in a string as it is: a quote, a
+    /// backslash, or a control character.
+    fn plain(self, bytes: &[u8], at: usize) -> Option<usize>;
+
     /// The offset just after the bracket that closes the container whose first byte is at `at`.
     /// Brackets are counted, not matched by kind.
     fn container(self, bytes: &[u8], at: usize) -> Option<usize>;
@@ -124,10 +128,11 @@ pub(super) trait Skip: Copy {
 
 /// How the probe skips: what the processor can do, found out at run time.
 #[derive(Clone, Copy, Debug)]
-pub struct Engine(Kind);
+pub struct Engine(pub(super) Kind);
 
+/// The implementations of [`Skip`].
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Scalar,
     #[cfg(target_arch = "x86_64")]
     Simd(simd::Avx2),

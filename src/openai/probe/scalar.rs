@@ -17,6 +17,11 @@ impl Skip for Scalar {
         }
     }
 
+    fn plain(self, bytes: &[u8], at: usize) -> Option<usize> {
+        let stops = |&byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+        Some(at + bytes.get(at..)?.iter().position(stops)?)
+    }
+
     fn container(self, bytes: &[u8], mut at: usize) -> Option<usize> {
         let mut depth = 1_usize;
         loop {

@@ -10,14 +10,15 @@
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_clmulepi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_set1_epi8,
-    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
+    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256,
+    _mm256_set1_epi8,
 };
 
 use super::Skip;
 
 /// Proof that this processor has AVX2, CLMUL, POPCNT and BMI1: only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Avx2(());
+pub(in crate::openai) struct Avx2(());
 
 impl Avx2 {
     #[inline]
@@ -35,6 +36,12 @@ impl Skip for Avx2 {
     fn string(self, bytes: &[u8], at: usize) -> Option<usize> {
         // SAFETY: `self` proves that the processor has what the function is compiled for.
         unsafe { string(bytes, at) }
+    }
+
+    #[inline]
+    fn plain(self, bytes: &[u8], at: usize) -> Option<usize> {
+        // SAFETY: `self` proves that the processor has what the function is compiled for.
+        unsafe { plain(bytes, at) }
     }
 
     #[inline]
@@ -67,6 +74,17 @@ impl Block {
         let wanted = _mm256_set1_epi8(byte.cast_signed());
         let low = _mm256_movemask_epi8(_mm256_cmpeq_epi8(self.0, wanted)).cast_unsigned();
         let high = _mm256_movemask_epi8(_mm256_cmpeq_epi8(self.1, wanted)).cast_unsigned();
+        u64::from(low) | u64::from(high) << 32
+    }
+
+    /// Where bytes are that are not greater than `byte`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn up_to(self, byte: u8) -> u64 {
+        let most = _mm256_set1_epi8(byte.cast_signed());
+        let within = |half| _mm256_cmpeq_epi8(_mm256_max_epu8(half, most), most);
+        let low = _mm256_movemask_epi8(within(self.0)).cast_unsigned();
+        let high = _mm256_movemask_epi8(within(self.1)).cast_unsigned();
         u64::from(low) | u64::from(high) << 32
     }
 
@@ -154,6 +172,15 @@ fn string(bytes: &[u8], at: usize) -> Option<usize> {
     scan(bytes, at, |block| {
         let quotes = carry.plain_quotes(Block::load(block));
         (quotes != 0).then(|| quotes.trailing_zeros() as usize)
+    })
+}
+
+#[target_feature(enable = "avx2,bmi1")]
+fn plain(bytes: &[u8], at: usize) -> Option<usize> {
+    scan(bytes, at, |block| {
+        let block = Block::load(block);
+        let stops = block.equal(b'"') | block.equal(b'\\') | block.up_to(0x1f);
+        (stops != 0).then(|| stops.trailing_zeros() as usize)
     })
 }
 

@@ -221,7 +221,7 @@ impl StreamScanner {
     fn take_outline(&mut self, outline: &Outline<'_>, name: &[u8]) -> bool {
         let error = outline.error.is_some_and(is_truthy);
         self.failed |= error;
-        let mut usage = outline.usage.and_then(read_usage);
+        let mut usage = outline.usage.and_then(counts);
         if self.operation == Operation::Responses {
             let kind = match outline.kind {
                 Some(_) => text(outline.kind),
@@ -230,7 +230,7 @@ impl StreamScanner {
             self.ended |= is_terminal(kind.as_bytes());
             self.failed |= kind == "error";
             if let Some(response) = outline.response.and_then(parse) {
-                usage = usage.or(response.usage.and_then(read_usage));
+                usage = usage.or(response.usage.and_then(counts));
                 self.failed |= kind == "response.failed" && is_providers_fault(response.error);
             }
         }
@@ -273,6 +273,10 @@ fn has_member(key: &Finder<'_>, payload: &[u8], wanted: impl Fn(u8) -> bool) -> 
             .and_then(<[u8]>::first)
             .is_some_and(|&first| wanted(first))
     })
+}
+
+fn counts(raw: &RawValue) -> Option<Usage> {
+    read_usage(raw.get().as_bytes())
 }
 
 fn parse(raw: &RawValue) -> Option<Outline<'_>> {

@@ -8,6 +8,8 @@ use std::cell::RefCell;
 
 use monoio::buf::{IoBuf, IoBufMut};
 
+/// For what may not come for a long time: the next request of an idle connection.
+pub const TINY: usize = 4 * 1024;
 /// For heads and small messages.
 pub const SMALL: usize = 16 * 1024;
 /// For bodies in transit.
@@ -19,11 +21,11 @@ pub const HUGE: usize = 256 * 1024;
 pub const TAILROOM: usize = 16;
 
 /// Most idle buffers that a thread keeps of each size; further ones are freed.
-const KEPT: [usize; 3] = [256, 64, 16];
-const SIZES: [usize; 3] = [SMALL, LARGE, HUGE];
+const KEPT: [usize; 4] = [1024, 256, 64, 16];
+const SIZES: [usize; 4] = [TINY, SMALL, LARGE, HUGE];
 
 thread_local! {
-    static IDLE: RefCell<[Vec<Vec<u8>>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
+    static IDLE: RefCell<[Vec<Vec<u8>>; SIZES.len()]> = const { RefCell::new([const { Vec::new() }; SIZES.len()]) };
 }
 
 /// Bytes on their way. Dropping it gives its memory back to the thread's free list.
@@ -45,6 +47,11 @@ impl Buffer {
             Vec::with_capacity(size.copied().unwrap_or(capacity))
         });
         Buffer { bytes, start: 0 }
+    }
+
+    /// An empty buffer of [`TINY`] bytes.
+    pub fn tiny() -> Buffer {
+        Buffer::with_capacity(TINY)
     }
 
     /// An empty buffer of [`SMALL`] bytes.

@@ -5,8 +5,6 @@
 //! What lies inside strings is checked for control characters and escapes, not for UTF-8: the
 //! bytes are relayed as they are, and nothing here reads them.
 
-use std::ops::Range;
-
 use super::probe::{Engine, Kind, Scalar, Skip};
 
 /// Most containers inside one another. Clients' parsers have such a bound too: simdjson the same,
@@ -18,34 +16,53 @@ const DEPTH_MAX: usize = 1024;
 #[error("the body is not valid JSON")]
 pub struct InvalidJson;
 
-/// Checks a text to its last byte, and finds the value of the top-level object's member `name`:
-/// of several, the last, as most parsers do. None if there is none, or the text isn't an object.
+/// The key of a member, without its quotes.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'t> {
+    text: &'t [u8],
+    escaped: bool,
+}
+
+impl Key<'_> {
+    /// Whether it is `name`, its escapes decoded.
+    #[inline]
+    pub(super) fn reads(self, name: &str) -> bool {
+        match self.escaped {
+            false => self.text == name.as_bytes(),
+            true => self.decodes_to(name),
+        }
+    }
+
+    #[cold]
+    fn decodes_to(self, name: &str) -> bool {
+        let quoted = [b"\"", self.text, b"\""].concat();
+        serde_json::from_slice::<String>(&quoted).is_ok_and(|key| key == name)
+    }
+}
+
+/// Checks a text to its last byte, and shows the members of its top-level object in order, if it
+/// is one.
 ///
 /// # Errors
-/// [`InvalidJson`], also for containers more than 1024 deep.
-pub(super) fn check(text: &[u8], name: &str) -> Result<Option<Range<usize>>, InvalidJson> {
-    check_with(Engine::best(), text, name)
+/// [`InvalidJson`], also for containers more than 1024 deep inside of a member. Members before
+/// what is wrong have been shown.
+pub(super) fn members<'t>(
+    text: &'t [u8],
+    show: impl FnMut(Key<'t>, &'t [u8]),
+) -> Result<(), InvalidJson> {
+    members_with(Engine::best(), text, show)
 }
 
-fn check_with(
+fn members_with<'t>(
     engine: Engine,
-    text: &[u8],
-    name: &str,
-) -> Result<Option<Range<usize>>, InvalidJson> {
+    text: &'t [u8],
+    show: impl FnMut(Key<'t>, &'t [u8]),
+) -> Result<(), InvalidJson> {
     match engine.0 {
-        Kind::Scalar => Checker::of(Scalar, text).whole(name),
+        Kind::Scalar => Checker::of(Scalar, text).whole(show),
         #[cfg(target_arch = "x86_64")]
-        Kind::Simd(avx2) => Checker::of(avx2, text).whole(name),
+        Kind::Simd(avx2) => Checker::of(avx2, text).whole(show),
     }
-}
-
-/// Whether a key, given without its quotes, reads `name` once its escapes are decoded.
-pub(super) fn reads(key: &[u8], name: &str) -> bool {
-    if !key.contains(&b'\\') {
-        return key == name.as_bytes();
-    }
-    let quoted = [b"\"", key, b"\""].concat();
-    serde_json::from_slice::<String>(&quoted).is_ok_and(|key| key == name)
 }
 
 struct Checker<'t, S> {
@@ -59,8 +76,7 @@ impl<'t, S: Skip> Checker<'t, S> {
         Checker { skip, text, at: 0 }
     }
 
-    fn whole(mut self, name: &str) -> Result<Option<Range<usize>>, InvalidJson> {
-        let mut found = None;
+    fn whole(mut self, mut show: impl FnMut(Key<'t>, &'t [u8])) -> Result<(), InvalidJson> {
         if self.peek() == Some(b'{') {
             self.at += 1;
             let mut more = !self.passes(b'}');
@@ -69,9 +85,7 @@ impl<'t, S: Skip> Checker<'t, S> {
                 self.peek();
                 let start = self.at;
                 self.value()?;
-                if reads(&self.text[key], name) {
-                    found = Some(start..self.at);
-                }
+                show(key, &self.text[start..self.at]);
                 more = self.passes(b',');
                 if !more && !self.passes(b'}') {
                     return Err(InvalidJson);
@@ -80,7 +94,7 @@ impl<'t, S: Skip> Checker<'t, S> {
         } else {
             self.value()?;
         }
-        self.peek().map_or(Ok(found), |_| Err(InvalidJson))
+        self.peek().map_or(Ok(()), |_| Err(InvalidJson))
     }
 
     /// Any value, with all that it contains.
@@ -133,28 +147,28 @@ impl<'t, S: Skip> Checker<'t, S> {
         Ok(false)
     }
 
-    /// A key with its colon; returns it without its quotes.
-    fn key(&mut self) -> Result<Range<usize>, InvalidJson> {
+    /// A key with its colon.
+    fn key(&mut self) -> Result<Key<'t>, InvalidJson> {
         if !self.passes(b'"') {
             return Err(InvalidJson);
         }
         let start = self.at;
-        self.string()?;
-        let key = start..self.at - 1;
-        match self.passes(b':') {
-            true => Ok(key),
-            false => Err(InvalidJson),
-        }
+        let escaped = self.string()?;
+        let text = &self.text[start..self.at - 1];
+        let colon = self.passes(b':');
+        colon.then_some(Key { text, escaped }).ok_or(InvalidJson)
     }
 
-    /// The rest of a string whose opening quote has been passed.
-    fn string(&mut self) -> Result<(), InvalidJson> {
+    /// The rest of a string whose opening quote has been passed. Whether it has escapes.
+    #[inline(always)]
+    fn string(&mut self) -> Result<bool, InvalidJson> {
+        let mut escaped = false;
         loop {
             self.at = self.skip.plain(self.text, self.at).ok_or(InvalidJson)?;
             match &self.text[self.at..] {
                 [b'"', ..] => {
                     self.at += 1;
-                    return Ok(());
+                    return Ok(escaped);
                 }
                 [
                     b'\\',
@@ -170,6 +184,7 @@ impl<'t, S: Skip> Checker<'t, S> {
                 }
                 _ => return Err(InvalidJson),
             }
+            escaped = true;
         }
     }
 
@@ -278,13 +293,23 @@ mod tests {
     use serde_json::value::RawValue;
     use std::collections::BTreeMap;
 
+    fn usage(engine: Engine, text: &[u8]) -> Result<Option<&[u8]>, InvalidJson> {
+        let mut usage = None;
+        members_with(engine, text, |key, value| {
+            if key.reads("usage") {
+                usage = Some(value);
+            }
+        })?;
+        Ok(usage)
+    }
+
     /// What both engines say; they must not differ.
     fn checked(text: &[u8]) -> Result<Option<&[u8]>, InvalidJson> {
-        let slow = check_with(Engine::SCALAR, text, "usage");
+        let slow = usage(Engine::SCALAR, text);
         if let Some(engine) = Engine::simd() {
-            assert_eq!(check_with(engine, text, "usage"), slow);
+            assert_eq!(usage(engine, text), slow);
         }
-        slow.map(|found| found.map(|range| &text[range]))
+        slow
     }
 
     fn is_valid(text: &[u8]) -> bool {

@@ -5,11 +5,11 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::check::{InvalidJson, check, reads};
-use super::probe::{Members, Scalar};
+use super::check::{InvalidJson, members};
 
 /// The tokens of one call, from the provider's `usage`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,13 @@ pub struct Usage {
 /// # Errors
 /// [`InvalidJson`] if the body doesn't parse: the attempt has failed (SRP section 5).
 pub fn inspect_json(body: &[u8]) -> Result<Option<Usage>, InvalidJson> {
-    let usage = check(body, "usage")?;
-    Ok(usage.and_then(|value| read_usage(&body[value])))
+    let mut usage = None;
+    members(body, |key, value| {
+        if key.reads("usage") {
+            usage = Some(value);
+        }
+    })?;
+    Ok(usage.and_then(read_usage))
 }
 
 /// The members of an object that tell how a call went, as raw text. Everything else is checked
@@ -92,19 +97,21 @@ const COUNTS: [&str; 5] = [
 /// Reads the counts of a `usage` value, which is valid JSON; `None` if it has none, or one that is
 /// no count, or one twice.
 pub(super) fn read_usage(value: &[u8]) -> Option<Usage> {
-    let mut members = Members::open(Scalar, value).ok()?;
     let mut counts = [const { None }; COUNTS.len()];
-    while let Some(member) = members.next().ok()? {
-        let key = &value[member.key];
-        if let Some(index) = COUNTS.iter().position(|name| reads(key, name)) {
-            let count = match &value[member.value] {
+    let mut doubt = false;
+    members(value, |key, value| {
+        if let Some(index) = COUNTS.iter().position(|name| key.reads(name)) {
+            let count = match value {
                 b"null" => None,
-                digits => Some(count(digits)?),
+                digits => count(digits),
             };
-            if counts[index].replace(count).is_some() {
-                return None;
-            }
+            doubt |= count.is_none() && value != b"null";
+            doubt |= counts[index].replace(count).is_some();
         }
+    })
+    .ok()?;
+    if doubt {
+        return None;
     }
     let [prompt, input, completion, output, total] = counts.map(Option::flatten);
     let (input, output) = (prompt.or(input), completion.or(output));
@@ -128,6 +135,9 @@ fn count(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0, add)
 }
 
+/// Finds the key of token counts. Shared, since a finder is as large as the state that uses it.
+pub(super) static USAGE_KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"usage\""));
+
 /// Bytes of a `usage` member, key included, that is found when it lies across two pieces.
 const USAGE_BYTES_MAX: usize = 4096;
 /// Bytes kept of each piece, so that no word searched for is cut in two.
@@ -137,7 +147,6 @@ const OVERLAP: usize = 32;
 /// inside of strings are escaped, so that what looks like the member is one; of several, the last
 /// counts.
 pub struct UsageSearch {
-    key: Finder<'static>,
     /// The end of what has passed.
     carry: Vec<u8>,
     usage: Option<Usage>,
@@ -147,7 +156,6 @@ impl UsageSearch {
     /// A search in a text that has not begun.
     pub fn new() -> UsageSearch {
         UsageSearch {
-            key: Finder::new("\"usage\""),
             carry: Vec::new(),
             usage: None,
         }
@@ -156,7 +164,7 @@ impl UsageSearch {
     /// Takes in what passes next.
     pub fn look(&mut self, piece: &[u8]) {
         self.carry.extend_from_slice(piece);
-        let (usage, keep) = find_usage(&self.key, &self.carry);
+        let (usage, keep) = find_usage(&self.carry);
         self.usage = usage.or(self.usage);
         self.carry.drain(..keep);
     }
@@ -175,11 +183,11 @@ impl Default for UsageSearch {
 
 /// The counts in a part of a JSON text, and from where on it must be kept for what the next part
 /// may complete.
-pub(super) fn find_usage(key: &Finder<'_>, part: &[u8]) -> (Option<Usage>, usize) {
+pub(super) fn find_usage(part: &[u8]) -> (Option<Usage>, usize) {
     let mut found = None;
     let mut keep = part.len().saturating_sub(OVERLAP);
-    for at in key.find_iter(part) {
-        match usage_behind(&part[at + key.needle().len()..]) {
+    for at in USAGE_KEY.find_iter(part) {
+        match usage_behind(&part[at + USAGE_KEY.needle().len()..]) {
             Behind::Usage(usage) => found = Some(usage),
             Behind::CutShort if part.len() - at <= USAGE_BYTES_MAX => keep = keep.min(at),
             Behind::CutShort | Behind::Other => {}

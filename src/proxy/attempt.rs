@@ -22,7 +22,7 @@ pub const COMMIT_BYTES: usize = 64 * 1024;
 /// A response in hand that the client may have.
 pub struct Served {
     /// The response, with what has been read of it.
-    pub inbound: Inbound,
+    pub inbound: Box<Inbound>,
     /// What it will count as if it ends cleanly.
     pub verdict: Verdict,
     /// The usage that a complete body reported.
@@ -124,7 +124,7 @@ async fn connect(
 async fn judge(
     core: &Core,
     attempt: &Attempt<'_>,
-    mut inbound: Inbound,
+    mut inbound: Box<Inbound>,
     patience: Patience,
 ) -> Result<Served, Verdict> {
     let timeouts = &attempt.provider().timeouts;
@@ -191,7 +191,7 @@ fn refusal(inbound: &Inbound) -> Verdict {
 /// Reads until the first event that is neither a comment nor an error.
 async fn first_of_stream(
     core: &Core,
-    mut inbound: Inbound,
+    mut inbound: Box<Inbound>,
     patience: Patience,
     timeouts: &Timeouts,
 ) -> Result<Served, Verdict> {

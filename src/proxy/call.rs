@@ -64,11 +64,11 @@ pub async fn run(
     core: &Core,
     routes: &Routes,
     client: &mut Client,
-    (intake, body): (Intake, Body),
+    (intake, body): (&Intake, Body),
     manner: Manner,
     settlement: &mut Settlement<'_>,
 ) -> End {
-    let ask = match read_body(routes, &intake, body.bytes()) {
+    let ask = match read_body(routes, intake, body.bytes()) {
         Ok(ask) => ask,
         Err(rejection) => return End::Rejected(rejection),
     };

@@ -66,7 +66,7 @@ impl Client {
     /// ended the wait first: nothing that the client had sent until then is lost.
     pub async fn first(&mut self) -> Option<io::Result<usize>> {
         if !self.conn.reader.is_armed() {
-            self.conn.reader.arm(Buffer::small());
+            self.conn.reader.arm(Buffer::tiny());
         }
         let (result, buffer) = poll_fn(|cx| match self.conn.reader.poll(cx) {
             Poll::Ready(read) => Poll::Ready(Some(read)),
@@ -93,7 +93,7 @@ impl Client {
                 if self.input.len() >= READ_AHEAD_BYTES_MAX {
                     return Poll::Pending;
                 }
-                self.conn.reader.arm(Buffer::small());
+                self.conn.reader.arm(Buffer::tiny());
             }
             match self.conn.reader.poll(cx) {
                 Poll::Pending => return Poll::Pending,

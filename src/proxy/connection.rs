@@ -7,7 +7,7 @@ use super::body::{self, Unread};
 use super::call::{self, End};
 use super::client::Client;
 use super::core::Core;
-use super::intake::{Intake, Received, Wish, new_request_id};
+use super::intake::{Received, Wish, new_request_id};
 use super::message::Body;
 use super::models;
 use super::reject::Rejection;
@@ -26,16 +26,7 @@ pub async fn serve(core: Rc<Core>, conn: Conn) {
     loop {
         let after = match receive(&core, &mut client).await {
             Ok(None) => return,
-            Err(rejection) => {
-                let settlement =
-                    Settlement::open(&core, new_request_id(&core), core.routes().access_log);
-                let manner = Manner {
-                    version: Version::Http11,
-                    persistent: false,
-                    head_only: false,
-                };
-                refuse(&core, &mut client, settlement, rejection, manner).await
-            }
+            Err(rejection) => refuse_unread(&core, &mut client, rejection).await,
             Ok(Some((received, routes))) => answer_one(&core, &routes, &mut client, received).await,
         };
         match after {
@@ -80,7 +71,7 @@ enum After {
 async fn receive(
     core: &Core,
     client: &mut Client,
-) -> Result<Option<(Received, Rc<Routes>)>, Rejection> {
+) -> Result<Option<(Box<Received>, Rc<Routes>)>, Rejection> {
     let mut begun = None;
     loop {
         let routes = core.routes();
@@ -114,14 +105,19 @@ async fn receive(
     }
 }
 
-fn read_head(core: &Core, routes: &Routes, input: &[u8]) -> Result<Option<Received>, BadRequest> {
+/// Boxed: what it returns is handed on from one future to the next.
+fn read_head(
+    core: &Core,
+    routes: &Routes,
+    input: &[u8],
+) -> Result<Option<Box<Received>>, BadRequest> {
     let limits = HeadLimits {
         bytes: routes.limits.head_bytes,
         fields: routes.limits.headers,
     };
     let mut slots = HeadSlots::new();
     let head = parse_request(input, &limits, &mut slots)?;
-    Ok(head.map(|head| Received::new(core, routes, &head)))
+    Ok(head.map(|head| Box::new(Received::new(core, routes, &head))))
 }
 
 fn bad_request(bad: BadRequest) -> Rejection {
@@ -132,14 +128,40 @@ fn bad_request(bad: BadRequest) -> Rejection {
     Rejection::new(code, bad.to_string())
 }
 
+/// Answers what isn't a request: it is a unit in the books all the same.
+async fn refuse_unread(core: &Core, client: &mut Client, rejection: Rejection) -> After {
+    let mut settlement = Settlement::open(core, new_request_id(core), core.routes().access_log);
+    let manner = Manner {
+        version: Version::Http11,
+        persistent: false,
+        head_only: false,
+    };
+    let refusal = refuse(core, client, &mut settlement, rejection, manner);
+    let (after, outcome) = refusal.await;
+    settlement.settle(outcome);
+    after
+}
+
 /// Answers one request. The books are opened first and closed last.
 async fn answer_one(
     core: &Core,
     routes: &Routes,
     client: &mut Client,
-    received: Received,
+    received: Box<Received>,
 ) -> After {
     let mut settlement = Settlement::open(core, received.request_id, routes.access_log);
+    let (after, outcome) = answer(core, routes, client, received, &mut settlement).await;
+    settlement.settle(outcome);
+    after
+}
+
+async fn answer(
+    core: &Core,
+    routes: &Routes,
+    client: &mut Client,
+    received: Box<Received>,
+    settlement: &mut Settlement<'_>,
+) -> (After, Outcome) {
     client.input.consume(received.bytes);
     let mut manner = Manner {
         version: received.version,
@@ -148,7 +170,7 @@ async fn answer_one(
     };
     let (framing, expects) = (received.framing, received.expect_continue);
     let intake = match received.wish {
-        Ok(Wish::Call(intake)) if core.calls.get() <= routes.limits.calls_per_core => intake,
+        Ok(Wish::Call(ref intake)) if core.calls.get() <= routes.limits.calls_per_core => intake,
         Ok(Wish::Call(_)) => {
             manner.persistent &= body::skip(client, framing);
             let message = "this instance has as many calls in flight as it may hold";
@@ -177,65 +199,43 @@ async fn answer_one(
     settlement.record_mut().key = Some(intake.key.id);
     let body = match body::read(core, routes, client, framing, expects).await {
         Ok(whole) => Body::new(whole),
-        Err(Unread::Gone) => return After::Abort,
+        Err(Unread::Gone) => return (After::Abort, Outcome::ClientGone),
         Err(Unread::Rejected(rejection)) => {
             manner.persistent = false;
             return refuse(core, client, settlement, rejection, manner).await;
         }
     };
-    exchange(core, routes, client, (intake, body), manner, settlement).await
-}
-
-async fn exchange(
-    core: &Core,
-    routes: &Routes,
-    client: &mut Client,
-    request: (Intake, Body),
-    manner: Manner,
-    mut settlement: Settlement<'_>,
-) -> After {
-    match call::run(core, routes, client, request, manner, &mut settlement).await {
-        End::Complete => {
-            settlement.settle(Outcome::Completed);
-            if manner.by_now(core).persistent {
-                After::Next
-            } else {
-                After::Close
-            }
-        }
-        End::Cut => {
-            settlement.settle(Outcome::Cut);
-            After::Close
-        }
-        End::Gone => {
-            settlement.settle(Outcome::ClientGone);
-            After::Abort
-        }
+    let request = (intake, body);
+    match call::run(core, routes, client, request, manner, settlement).await {
+        End::Complete if manner.by_now(core).persistent => (After::Next, Outcome::Completed),
+        End::Complete => (After::Close, Outcome::Completed),
+        End::Cut => (After::Close, Outcome::Cut),
+        End::Gone => (After::Abort, Outcome::ClientGone),
         End::Rejected(rejection) => refuse(core, client, settlement, rejection, manner).await,
     }
 }
 
-/// Sends an error of our own, and closes the books.
+/// Sends an error of our own.
 async fn refuse(
     core: &Core,
     client: &mut Client,
-    mut settlement: Settlement<'_>,
+    settlement: &mut Settlement<'_>,
     rejection: Rejection,
     manner: Manner,
-) -> After {
+) -> (After, Outcome) {
     let manner = manner.by_now(core);
-    let buffer = rejection.write(&mut settlement, manner);
-    finish(core, client, settlement, buffer, manner, Outcome::Failed).await
+    let buffer = rejection.write(settlement, manner);
+    finish(core, client, buffer, manner, Outcome::Failed).await
 }
 
-/// Sends a JSON body of our own, and closes the books.
+/// Sends a JSON body of our own.
 async fn say(
     core: &Core,
     client: &mut Client,
-    mut settlement: Settlement<'_>,
+    settlement: &mut Settlement<'_>,
     body: &[u8],
     manner: Manner,
-) -> After {
+) -> (After, Outcome) {
     let manner = manner.by_now(core);
     settlement.record_mut().status = 200;
     settlement.record_mut().bytes_out = body.len() as u64;
@@ -243,30 +243,27 @@ async fn say(
     let out = buffer.vec();
     encode::status_line(out, 200);
     encode::field(out, "content-type", b"application/json");
-    answer::stamp(out, &settlement, Some(settlement.took_ms()));
+    answer::stamp(out, settlement, Some(settlement.took_ms()));
     encode::content_length(out, body.len() as u64);
     answer::connection(out, manner);
     out.extend_from_slice(encode::CRLF);
     if !manner.head_only {
         out.extend_from_slice(body);
     }
-    finish(core, client, settlement, buffer, manner, Outcome::Completed).await
+    finish(core, client, buffer, manner, Outcome::Completed).await
 }
 
 async fn finish(
     core: &Core,
     client: &mut Client,
-    settlement: Settlement<'_>,
     response: Buffer,
     manner: Manner,
     outcome: Outcome,
-) -> After {
+) -> (After, Outcome) {
     let until = core.recently() + core.routes().timeouts.stream_idle;
-    let (alive, _) = client.send(response, until).await;
-    settlement.settle(if alive { outcome } else { Outcome::ClientGone });
-    match (alive, manner.persistent) {
-        (false, _) => After::Abort,
-        (true, true) => After::Next,
-        (true, false) => After::Close,
+    match client.send(response, until).await {
+        (false, _) => (After::Abort, Outcome::ClientGone),
+        (true, _) if manner.persistent => (After::Next, outcome),
+        (true, _) => (After::Close, outcome),
     }
 }

@@ -55,6 +55,8 @@ pub struct Core {
     pub deadlines: Deadlines,
     /// Counters.
     pub metrics: Arc<CoreMetrics>,
+    /// For text that is needed for a moment.
+    pub scratch: RefCell<Vec<u8>>,
     /// Pseudo-random numbers.
     pub prng: RefCell<Prng>,
     /// Calls under way on this core.
@@ -82,6 +84,7 @@ impl Core {
             pool: RefCell::new(Pool::new(HEADROOM)),
             deadlines: Deadlines::default(),
             metrics: parts.metrics,
+            scratch: RefCell::default(),
             prng: RefCell::new(Prng::new(parts.seed)),
             calls: Cell::new(0),
             connections: Cell::new(0),
@@ -139,7 +142,7 @@ impl Core {
     }
 
     /// Keeps the connection of a finished response for the endpoint's next call, if it can be.
-    pub fn keep(&self, endpoint: EndpointId, inbound: Inbound) {
+    pub fn keep(&self, endpoint: EndpointId, inbound: Box<Inbound>) {
         if let Some(conn) = inbound.into_reusable() {
             self.pool.borrow_mut().put(endpoint, conn, self.recently());
         }

@@ -74,6 +74,8 @@ pub struct Inbound {
     pub done: bool,
     payload: Payload,
     reusable: bool,
+    /// Whether the last read left no room: more may have been there.
+    filled: bool,
 }
 
 impl Inbound {
@@ -83,7 +85,7 @@ impl Inbound {
         mut conn: Conn,
         reused: bool,
         patience: Patience,
-    ) -> Result<Inbound, Verdict> {
+    ) -> Result<Box<Inbound>, Verdict> {
         conn.deadline.set(patience.ends(), Ends::All);
         if !conn.reader.is_armed() {
             conn.reader.arm(Buffer::with_headroom(SMALL, HEADROOM));
@@ -118,7 +120,8 @@ impl Inbound {
         }
     }
 
-    fn with(conn: Conn, buffer: Buffer, head: Head) -> Result<Inbound, Verdict> {
+    /// Boxed: it goes through many hands, and each would keep room for all of it.
+    fn with(conn: Conn, buffer: Buffer, head: Head) -> Result<Box<Inbound>, Verdict> {
         conn.deadline.clear();
         let (payload, length) = match head.framing {
             ResponseFraming::None => (Payload::Length(0), Some(0)),
@@ -126,7 +129,7 @@ impl Inbound {
             ResponseFraming::Chunked => (Payload::Chunked(ChunkedDecoder::new()), None),
             ResponseFraming::UntilClose => (Payload::UntilClose, None),
         };
-        let mut inbound = Inbound {
+        let mut inbound = Box::new(Inbound {
             conn,
             buffer,
             status: head.status,
@@ -138,13 +141,15 @@ impl Inbound {
             done: false,
             payload,
             reusable: head.persistent,
-        };
+            filled: false,
+        });
         inbound.take_in(0)?;
         Ok(inbound)
     }
 
     /// Turns what was received behind the first `from` bytes into payload.
     fn take_in(&mut self, from: usize) -> Result<(), Verdict> {
+        self.filled = self.buffer.room() == 0;
         let progress = self
             .payload
             .absorb(&mut self.buffer, from)
@@ -200,14 +205,15 @@ impl Inbound {
         self.buffer = Buffer::default();
     }
 
-    /// An empty buffer for the next read, of a size that fits what has come so far.
+    /// An empty buffer for the next read: a larger one once a read has filled its own, so that
+    /// a stream of tokens makes do with a small one.
     pub fn next_buffer(&self, used: Buffer) -> Buffer {
-        let wanted = if self.received > LONG_BODY_BYTES {
-            HUGE
-        } else {
-            LARGE
-        };
         let mut next = used;
+        let wanted = match (self.filled, self.received > LONG_BODY_BYTES) {
+            (true, true) => HUGE,
+            (true, false) => LARGE,
+            (false, _) => SMALL,
+        };
         if next.vec().capacity() < wanted {
             next = Buffer::with_capacity(wanted);
         }

@@ -182,7 +182,7 @@ impl Way<'_, '_, '_> {
     async fn body(
         &mut self,
         client: &mut Client,
-        mut inbound: Inbound,
+        mut inbound: Box<Inbound>,
         settlement: &Settlement<'_>,
         whole: Ending,
     ) -> Ending {
@@ -234,7 +234,7 @@ impl Way<'_, '_, '_> {
     async fn events(
         &mut self,
         client: &mut Client,
-        mut inbound: Inbound,
+        mut inbound: Box<Inbound>,
         settlement: &Settlement<'_>,
     ) -> Ending {
         let passage = self.passage;

@@ -92,7 +92,8 @@ impl<'c> Settlement<'c> {
 
     /// Notes where the call may go.
     pub fn within(&mut self, residency: &Residency) {
-        let mut text = Vec::with_capacity(64);
+        let mut text = self.core.scratch.borrow_mut();
+        text.clear();
         residency.write_field_value(&mut text);
         self.record.residency = InlineText::new(&text);
     }

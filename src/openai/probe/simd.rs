@@ -77,15 +77,22 @@ impl Block {
         u64::from(low) | u64::from(high) << 32
     }
 
-    /// Where bytes are that are not greater than `byte`.
+    /// Where bytes are that can't stand in a string as they are.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn up_to(self, byte: u8) -> u64 {
-        let most = _mm256_set1_epi8(byte.cast_signed());
-        let within = |half| _mm256_cmpeq_epi8(_mm256_max_epu8(half, most), most);
-        let low = _mm256_movemask_epi8(within(self.0)).cast_unsigned();
-        let high = _mm256_movemask_epi8(within(self.1)).cast_unsigned();
-        u64::from(low) | u64::from(high) << 32
+    fn stops(self) -> u64 {
+        let quote = _mm256_set1_epi8(b'"'.cast_signed());
+        let backslash = _mm256_set1_epi8(b'\\'.cast_signed());
+        let control = _mm256_set1_epi8(0x1f);
+        let stops = |half| {
+            let signs = _mm256_or_si256(
+                _mm256_cmpeq_epi8(half, quote),
+                _mm256_cmpeq_epi8(half, backslash),
+            );
+            let controls = _mm256_cmpeq_epi8(_mm256_max_epu8(half, control), control);
+            _mm256_movemask_epi8(_mm256_or_si256(signs, controls)).cast_unsigned()
+        };
+        u64::from(stops(self.0)) | u64::from(stops(self.1)) << 32
     }
 
     /// With bit 5 of every byte set: `[` becomes `{`, `]` becomes `}`, and nothing else does.
@@ -178,8 +185,7 @@ fn string(bytes: &[u8], at: usize) -> Option<usize> {
 #[target_feature(enable = "avx2,bmi1")]
 fn plain(bytes: &[u8], at: usize) -> Option<usize> {
     scan(bytes, at, |block| {
-        let block = Block::load(block);
-        let stops = block.equal(b'"') | block.equal(b'\\') | block.up_to(0x1f);
+        let stops = Block::load(block).stops();
         (stops != 0).then(|| stops.trailing_zeros() as usize)
     })
 }

@@ -12,11 +12,13 @@ mod tests;
 
 use std::ops::Range;
 
+use std::sync::LazyLock;
+
 use memchr::memmem::Finder;
 use serde_json::value::RawValue;
 
 use super::route::Operation;
-use super::usage::{Outline, Usage, read_usage};
+use super::usage::{Outline, USAGE_KEY, Usage, read_usage};
 use event::Event;
 use spill::Spill;
 
@@ -81,12 +83,13 @@ pub struct Sweep {
     pub remove: Option<Range<usize>>,
 }
 
+/// Finds the key of an error.
+static ERROR_KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"error\""));
+
 /// Watches one stream from its first byte to its last.
 pub struct StreamScanner {
     operation: Operation,
     strip_usage: bool,
-    usage_key: Finder<'static>,
-    error_key: Finder<'static>,
     usage: Option<Usage>,
     begun: bool,
     ended: bool,
@@ -102,8 +105,6 @@ impl StreamScanner {
         StreamScanner {
             operation,
             strip_usage: strip_usage && operation.streams_usage(),
-            usage_key: Finder::new("\"usage\""),
-            error_key: Finder::new("\"error\""),
             usage: None,
             begun: false,
             ended: false,
@@ -206,8 +207,8 @@ impl StreamScanner {
         let error = name == b"error";
         let telling = error
             || responses && (is_terminal(name) || !name.starts_with(b"response."))
-            || has_member(&self.usage_key, &payload, |first| first == b'{')
-            || has_member(&self.error_key, &payload, |first| first != b'n');
+            || has_member(&USAGE_KEY, &payload, |first| first == b'{')
+            || has_member(&ERROR_KEY, &payload, |first| first != b'n');
         if !telling {
             return false;
         }

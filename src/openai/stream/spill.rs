@@ -1,8 +1,6 @@
 //! Events that are longer than the caller's buffer: passed on in pieces, and watched for their
 //! end, their token counts and their name.
 
-use memchr::memmem::Finder;
-
 use super::{Operation, StreamScanner, after_byte_order_mark};
 use crate::openai::usage::{Usage, find_usage};
 
@@ -54,9 +52,9 @@ impl Line {
 
 impl Spill {
     /// Looks for token counts, and for the name of an event that ends a Responses stream.
-    fn look(&mut self, piece: &[u8], key: &Finder<'_>, operation: Operation) {
+    fn look(&mut self, piece: &[u8], operation: Operation) {
         self.carry.extend_from_slice(piece);
-        let (usage, keep) = find_usage(key, &self.carry);
+        let (usage, keep) = find_usage(&self.carry);
         self.usage = usage.or(self.usage);
         if operation == Operation::Responses {
             let says = |word: &str| memchr::memmem::find(&self.carry, word.as_bytes()).is_some();
@@ -99,7 +97,7 @@ impl StreamScanner {
         };
         let outcome = spill.line.end_of_event(window);
         let end = outcome.unwrap_or(window.len());
-        spill.look(&window[..end], &self.usage_key, self.operation);
+        spill.look(&window[..end], self.operation);
         match outcome {
             Err(line) => {
                 spill.line = line;

@@ -189,10 +189,6 @@ fn mismatch(capability: &Capability) -> Rejection {
 }
 
 /// What one attempt came to.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once an attempt and taken apart at once: a box would cost more than it saves"
-)]
 enum Tried<'r> {
     Served(Committed<'r>),
     Gone,

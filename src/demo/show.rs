@@ -34,7 +34,7 @@ impl Style {
     /// One call: when, what it asked for, how it ended and where, after how many attempts, and
     /// how soon.
     pub fn call(self, line: &AccessLine<'_>) -> String {
-        let time = self.paint(FAINT, clock(&line.time));
+        let time = self.paint(FAINT, clock(&line.time.to_text()));
         let capability = line.capability.unwrap_or("-");
         let (colour, end) = match (line.outcome, line.code) {
             ("completed", None) => (GREEN, String::new()),
@@ -59,7 +59,7 @@ impl Style {
             |ttft| format!("ttft {ttft:>5.0} ms"),
         );
         let total = format!("total {:>6.0} ms", line.total_ms);
-        let residency = match line.residency.as_str() {
+        let residency = match &*line.residency {
             "" | "any" => String::new(),
             narrowed => format!("  {narrowed}"),
         };
@@ -132,15 +132,16 @@ impl Visit for Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::InlineText;
 
     fn line() -> AccessLine<'static> {
         AccessLine {
-            time: "2026-11-22T10:20:30.456Z".into(),
+            time: InlineText::new(b"2026-11-22T10:20:30.456Z"),
             request_id: "r".into(),
             key: Some("demo"),
             capability: Some("smart"),
             provider: Some("vendor-de"),
-            jurisdiction: Some("de".into()),
+            jurisdiction: Some(InlineText::new(b"de")),
             residency: "any".into(),
             status: 200,
             code: None,

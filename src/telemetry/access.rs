@@ -1,7 +1,7 @@
 //! The access log: a thread that empties every core's ring and writes what it finds in batches.
 //! A slow log costs records (counted by the core that could not place them), never a call's time.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::line::{AccessLine, Format};
 use super::names::{CodeNames, NameLists, Names};
-use super::record::AccessRecord;
+use super::record::{AccessRecord, InlineText};
 use crate::base::{Clock, Moment};
 
 /// Records that one core's ring holds: at 25 ms between drains, 160 000 calls a second.
@@ -47,28 +47,21 @@ impl Sink {
         &mut self,
         lines: impl Iterator<Item = AccessRecord>,
         log: &Lines<'_>,
+        batch: &mut Vec<u8>,
     ) -> io::Result<()> {
-        match self {
-            Sink::Stdout(format) => write_batch(&mut io::stdout().lock(), *format, lines, log),
-            Sink::Writer(format, writer) => write_batch(writer, *format, lines, log),
+        batch.clear();
+        let (format, writer): (_, &mut dyn Write) = match self {
+            Sink::Stdout(format) => (*format, &mut io::stdout().lock()),
+            Sink::Writer(format, writer) => (*format, writer),
             Sink::Observer(observe) => {
                 lines.for_each(|record| observe(&log.line(&record)));
-                Ok(())
+                return Ok(());
             }
-        }
+        };
+        lines.for_each(|record| log.line(&record).write(format, batch));
+        writer.write_all(batch)?;
+        writer.flush()
     }
-}
-
-fn write_batch(
-    writer: &mut dyn Write,
-    format: Format,
-    records: impl Iterator<Item = AccessRecord>,
-    log: &Lines<'_>,
-) -> io::Result<()> {
-    let mut batch = Vec::new();
-    records.for_each(|record| log.line(&record).write(format, &mut batch));
-    writer.write_all(&batch)?;
-    writer.flush()
 }
 
 /// What turns a batch of records into lines: names, and where the monotonic clock stands in the
@@ -79,7 +72,7 @@ struct Lines<'n> {
     /// The day and time at the clock's zero, in microseconds since 1970.
     zero_us: i64,
     /// The second that was formatted last, and how: most records of a batch share it.
-    second: RefCell<(i64, String)>,
+    second: Cell<(i64, [u8; 24])>,
 }
 
 impl<'n> Lines<'n> {
@@ -91,25 +84,33 @@ impl<'n> Lines<'n> {
             zero_us: jiff::Timestamp::now()
                 .as_microsecond()
                 .saturating_sub(since_zero),
-            second: RefCell::new((i64::MIN, String::new())),
+            second: Cell::new((i64::MIN, [b' '; 24])),
         }
     }
 
-    fn line(&self, record: &AccessRecord) -> AccessLine<'n> {
+    fn line<'r>(&'r self, record: &'r AccessRecord) -> AccessLine<'r> {
         AccessLine::new(record, self.time(record.at), self.names, self.codes)
     }
 
     /// RFC 3339, UTC, milliseconds.
-    fn time(&self, at: Moment) -> String {
+    fn time(&self, at: Moment) -> InlineText<24> {
         let at = i64::try_from(at.0).unwrap_or(i64::MAX);
         let us = self.zero_us.saturating_add(at);
         let (second, millis) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000) / 1000);
-        let mut cached = self.second.borrow_mut();
-        if cached.0 != second {
+        let (mut cached, mut text) = self.second.get();
+        if cached != second {
             let time = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-            *cached = (second, format!("{time:.0}"));
+            cached = second;
+            text = *format!("{time:.3}")
+                .as_bytes()
+                .first_chunk()
+                .unwrap_or(&text);
+            self.second.set((cached, text));
         }
-        format!("{}.{millis:03}Z", cached.1.trim_end_matches('Z'))
+        for (digit, scale) in text[20..23].iter_mut().zip([100, 10, 1]) {
+            *digit = b'0' + (millis / scale % 10) as u8;
+        }
+        InlineText::new(&text)
     }
 }
 
@@ -131,10 +132,11 @@ impl AccessLog {
         let stopped = Arc::clone(&stop);
         let run = move || {
             let mut broken = false;
+            let mut batch = Vec::new();
             loop {
                 // Read first: what was put in before the stop is drained after it.
                 let last = stopped.load(Ordering::Acquire);
-                let result = drain(&mut rings, &names, codes, &mut sink);
+                let result = drain(&mut rings, (&names, codes), &mut sink, &mut batch);
                 if let (Err(error), false) = (&result, broken) {
                     tracing::error!(%error, "the access log can't be written");
                 }
@@ -172,9 +174,9 @@ impl AccessLog {
 
 fn drain(
     rings: &mut [Consumer<AccessRecord>],
-    names: &Names,
-    codes: CodeNames,
+    (names, codes): (&Names, CodeNames),
     sink: &mut Sink,
+    batch: &mut Vec<u8>,
 ) -> io::Result<()> {
     if rings.iter().all(|ring| ring.slots() == 0) {
         return Ok(());
@@ -186,7 +188,7 @@ fn drain(
         if found > 0
             && let Ok(chunk) = ring.read_chunk(found)
         {
-            sink.take(chunk.into_iter(), &log)?;
+            sink.take(chunk.into_iter(), &log, batch)?;
         }
     }
     Ok(())

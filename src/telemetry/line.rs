@@ -1,11 +1,12 @@
 //! A line of the access log: a record with its names put in.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use serde::Serialize;
 
 use super::names::{CodeNames, NameLists};
-use super::record::AccessRecord;
+use super::record::{AccessRecord, InlineText};
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +21,9 @@ pub enum Format {
 #[derive(Clone, Debug, Serialize)]
 pub struct AccessLine<'n> {
     /// When it ended: RFC 3339, UTC, milliseconds.
-    pub time: String,
+    pub time: InlineText<24>,
     /// `x-request-id`
-    pub request_id: String,
+    pub request_id: Cow<'n, str>,
     /// The key's name.
     pub key: Option<&'n str>,
     /// What it asked for.
@@ -30,9 +31,9 @@ pub struct AccessLine<'n> {
     /// Who served it.
     pub provider: Option<&'n str>,
     /// Where it was served.
-    pub jurisdiction: Option<String>,
+    pub jurisdiction: Option<InlineText<2>>,
     /// The effective residency.
-    pub residency: String,
+    pub residency: Cow<'n, str>,
     /// What the client was sent; 499 if it left before that.
     pub status: u16,
     /// The code of our own error.
@@ -64,19 +65,18 @@ fn milliseconds(us: u64) -> f64 {
 impl<'n> AccessLine<'n> {
     /// The record with its names.
     pub fn new(
-        record: &AccessRecord,
-        time: String,
+        record: &'n AccessRecord,
+        time: InlineText<24>,
         names: &'n NameLists,
         codes: CodeNames,
     ) -> AccessLine<'n> {
-        let letters = |code: [u8; 2]| String::from_utf8_lossy(&code).into_owned();
         AccessLine {
             time,
             request_id: record.request_id.to_text(),
             key: record.key.map(|id| names.key(id)),
             capability: record.capability.map(|id| names.capability(id)),
             provider: record.provider.map(|id| names.provider(id)),
-            jurisdiction: record.jurisdiction.map(letters),
+            jurisdiction: record.jurisdiction.map(|code| InlineText::new(&code)),
             residency: record.residency.to_text(),
             status: record.status,
             code: record.code.map(|index| codes(usize::from(index))),
@@ -116,7 +116,7 @@ impl<'n> AccessLine<'n> {
             self.outcome,
             self.key.unwrap_or("-"),
             self.provider.unwrap_or("-"),
-            self.jurisdiction.as_deref().unwrap_or("-"),
+            self.jurisdiction.unwrap_or(InlineText::new(b"-")),
             self.residency,
             self.attempts,
         )?;
@@ -170,7 +170,7 @@ pub(super) mod tests {
         }
     }
 
-    const EPOCH: &str = "1970-01-01T00:00:00.000Z";
+    const EPOCH: &[u8] = b"1970-01-01T00:00:00.000Z";
 
     pub fn names() -> NameLists {
         NameLists {
@@ -190,7 +190,7 @@ pub(super) mod tests {
         let names = names();
         let mut refused = record();
         refused.code = Some(1);
-        let line = AccessLine::new(&refused, EPOCH.into(), &names, code);
+        let line = AccessLine::new(&refused, InlineText::new(EPOCH), &names, code);
         let mut out = Vec::new();
         line.write(Format::Json, &mut out);
         assert_eq!(out.pop(), Some(b'\n'));
@@ -207,8 +207,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_text_line_is_one_line() {
+        let record = record();
         let names = names();
-        let line = AccessLine::new(&record(), EPOCH.into(), &names, code);
+        let line = AccessLine::new(&record, InlineText::new(EPOCH), &names, code);
         let mut out = Vec::new();
         line.write(Format::Text, &mut out);
         assert_eq!(

@@ -1,6 +1,10 @@
 //! One call as the access log sees it: a fixed-size record of ids and numbers, cheap to copy into
 //! a ring. Never a body, never a key.
 
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer};
+
 use crate::base::{CapabilityId, KeyId, Moment, ProviderId};
 
 /// Text kept inside its owner, of at most `N` bytes (`N` ≤ 255).
@@ -37,10 +41,10 @@ impl<const N: usize> InlineText<N> {
     }
 
     /// As text for a log line: anything but visible ASCII becomes `?`.
-    pub fn to_text(&self) -> String {
+    pub fn to_text(&self) -> Cow<'_, str> {
         let shown = |byte: u8| matches!(byte, b' '..=b'~');
         match std::str::from_utf8(self.as_bytes()) {
-            Ok(text) if text.bytes().all(shown) => text.to_owned(),
+            Ok(text) if text.bytes().all(shown) => Cow::Borrowed(text),
             _ => {
                 let bytes = self.as_bytes().iter().copied();
                 bytes
@@ -48,6 +52,18 @@ impl<const N: usize> InlineText<N> {
                     .collect()
             }
         }
+    }
+}
+
+impl<const N: usize> Serialize for InlineText<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_text())
+    }
+}
+
+impl<const N: usize> std::fmt::Display for InlineText<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.to_text())
     }
 }
 

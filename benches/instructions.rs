@@ -14,10 +14,11 @@ mod parts;
 use std::hint::black_box;
 
 use gungraun::prelude::*;
+use srpd::base::KeyDigest;
 use srpd::http::{self, ChunkedDecoder, HeadSlots};
 use srpd::openai::{self, StreamScanner};
 use srpd::policy::residency::{self, Residency};
-use srpd::tables::{View, routes::Digest};
+use srpd::tables::View;
 
 use parts::{Asked, HEAD_LIMITS};
 
@@ -65,9 +66,8 @@ fn body_probe(body: Vec<u8>) -> Vec<u8> {
 // The digest that a key is looked up by.
 #[library_benchmark]
 #[bench::bearer(parts::client_key())]
-fn key_digest(key: Vec<u8>) -> (Vec<u8>, Digest) {
-    use sha2::{Digest as _, Sha256};
-    let digest = Sha256::digest(black_box(&key)).into();
+fn key_digest(key: Vec<u8>) -> (Vec<u8>, KeyDigest) {
+    let digest = KeyDigest::of(black_box(&key));
     (key, digest)
 }
 

@@ -107,6 +107,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
                 facts: link.facts,
                 access: link.access,
                 seed: getrandom::u64().unwrap_or(index as u64),
+                cores: cpus.len(),
             },
         };
         match worker.start() {

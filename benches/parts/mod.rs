@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-use srpd::base::{CapabilityId, EndpointId, KeyId, Moment, ProviderId};
+use srpd::base::{CapabilityId, EndpointId, KeyDigest, KeyId, Moment, ProviderId};
 use srpd::http::{self, ChunkedDecoder, HeadLimits, HeadSlots};
 use srpd::openai::{self, Operation, StreamScanner};
 use srpd::policy::breaker::BreakerConfig;
 use srpd::policy::chain::{Chain, Link};
 use srpd::policy::limits::{Limits, Timeouts};
 use srpd::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
-use srpd::tables::routes::{Capability, CapabilitySet, Digest, Endpoint, Key, Model, Provider};
+use srpd::tables::routes::{Capability, CapabilitySet, Endpoint, Key, Model, Provider};
 use srpd::tables::{Board, Routes, Snapshot, States, View};
 
 /// The defaults of `[limits]`.
@@ -31,7 +30,7 @@ fn warm_up() {
     openai::probe(br#"{"model":"smart","messages":[]}"#).expect("valid");
     openai::inspect_json(br#"{"usage":null}"#).expect("valid");
     StreamScanner::new(Operation::ChatCompletions, true).sweep(b"data: {}\n\n");
-    Sha256::digest(b"a key");
+    KeyDigest::of(b"a key");
 }
 
 /// Room for a head, so that no benchmark counts an allocation that the corridor's buffers save.
@@ -173,7 +172,7 @@ pub fn event_chunk() -> (Vec<u8>, ChunkedDecoder, StreamScanner) {
 /// What a call asks the tables.
 pub struct Asked {
     /// Of its key.
-    pub digest: Digest,
+    pub digest: KeyDigest,
     /// Its `model`.
     pub capability: &'static str,
     /// Its `X-Sovereign-Residency`.
@@ -196,8 +195,8 @@ const CAPABILITIES: [&str; 8] = [
 ];
 const COUNTRIES: [&str; 6] = ["us", "us", "de", "nz", "au", "au"];
 
-fn digest(key: u16) -> Digest {
-    Sha256::digest(key.to_be_bytes()).into()
+fn digest(key: u16) -> KeyDigest {
+    KeyDigest::of(&key.to_be_bytes())
 }
 
 fn jurisdiction(code: &str) -> Jurisdiction {
@@ -225,6 +224,7 @@ fn routes() -> Routes {
     groups.insert("anz", ["au", "nz"].map(jurisdiction).into_iter().collect());
     Routes {
         keys: (0..KEYS).map(|id| (digest(id), key(id))).collect(),
+        meters: Vec::new(),
         capabilities: (0..).zip(CAPABILITIES).map(capability).collect(),
         by_name: (0..)
             .zip(CAPABILITIES)
@@ -251,6 +251,7 @@ fn key(id: u16) -> Key {
         id: KeyId(id),
         capabilities: CapabilitySet::ALL,
         residency: JurisdictionSet::ALL,
+        meter: None,
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::model::{Allowed, Capability, Config, Cores, Driver, Key, LogFormat, Models, Provider};
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
+use crate::policy::meter::Rate;
 use crate::policy::residency::JurisdictionSet;
 
 /// The effective configuration. Of a credential it says only that there is one; of a client key
@@ -165,6 +166,8 @@ fn key(key: &Key, config: &Config) -> Value {
         "name": key.name,
         "capabilities": capabilities,
         "residency": residency(&key.residency),
+        "requests_per_minute": key.requests.map(Rate::per_minute),
+        "tokens_per_minute": key.tokens.map(Rate::per_minute),
     })
 }
 

@@ -7,6 +7,8 @@ use super::capability::residency;
 use super::model::{Allowed, Key};
 use super::reader::Table;
 use super::values::Names;
+use crate::base::KeyDigest;
+use crate::policy::meter::{PER_MINUTE_MAX, Rate};
 use crate::policy::residency::Groups;
 
 pub(super) fn read(
@@ -20,7 +22,9 @@ pub(super) fn read(
         let sha256 = digest(&table, &mut digests);
         let allowed = allowed(&table, capabilities);
         let residency = residency(&table, groups);
-        table.not_built(&["supply", "requests_per_minute", "tokens_per_minute"]);
+        let requests = per_minute(&table, "requests_per_minute");
+        let tokens = per_minute(&table, "tokens_per_minute");
+        table.not_built(&["supply"]);
         table.finish();
         keys.push(name.zip(sha256).zip(allowed).zip(residency).map(
             |(((name, sha256), capabilities), residency)| Key {
@@ -28,6 +32,8 @@ pub(super) fn read(
                 sha256,
                 capabilities,
                 residency,
+                requests,
+                tokens,
             },
         ));
     }
@@ -35,7 +41,7 @@ pub(super) fn read(
 }
 
 /// Never shows what it found: it may be the key itself, pasted into the wrong place.
-fn digest(table: &Table<'_>, earlier: &mut HashSet<[u8; 32]>) -> Option<[u8; 32]> {
+fn digest(table: &Table<'_>, earlier: &mut HashSet<KeyDigest>) -> Option<KeyDigest> {
     const EXPECTED: &str = "the SHA-256 of the key as 64 hexadecimal digits";
     let value = table.required("sha256", EXPECTED)?;
     let text = value.text(EXPECTED)?.text;
@@ -49,14 +55,19 @@ fn digest(table: &Table<'_>, earlier: &mut HashSet<[u8; 32]>) -> Option<[u8; 32]
     Some(digest)
 }
 
-fn hexadecimal(text: &str) -> Option<[u8; 32]> {
+fn hexadecimal(text: &str) -> Option<KeyDigest> {
     let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
         let [high, low] = [pair[0], pair[1]].map(|digit| char::from(digit).to_digit(16));
         *byte = u8::try_from(high? << 4 | low?).ok()?;
     }
-    Some(bytes)
+    Some(KeyDigest::from(bytes))
+}
+
+/// A limit; none if the key is left out.
+fn per_minute(table: &Table<'_>, key: &'static str) -> Option<Rate> {
+    Rate::new(table.whole(key, 0, 1..=PER_MINUTE_MAX))
 }
 
 fn allowed(table: &Table<'_>, capabilities: &Names<'_>) -> Option<Allowed> {

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::base::Secret;
+use crate::base::{KeyDigest, Secret};
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
+use crate::policy::meter::Rate;
 use crate::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
 
 /// A whole, valid configuration.
@@ -209,16 +210,20 @@ pub struct Capability {
 }
 
 /// `[[key]]`
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Key {
     /// Unique; at most 64 bytes.
     pub name: String,
     /// SHA-256 of the key's bytes.
-    pub sha256: [u8; 32],
+    pub sha256: KeyDigest,
     /// What it may ask for.
     pub capabilities: Allowed,
     /// The residency floor; [`JurisdictionSet::ALL`] if none.
     pub residency: JurisdictionSet,
+    /// `key.requests_per_minute`
+    pub requests: Option<Rate>,
+    /// `key.tokens_per_minute`
+    pub tokens: Option<Rate>,
 }
 
 /// `key.capabilities`

@@ -9,7 +9,9 @@ use zeroize::Zeroizing;
 
 use super::fixture::Fixture;
 use super::*;
+use crate::base::KeyDigest;
 use crate::policy::accreditation::AuthorityKey;
+use crate::policy::meter::Rate;
 use crate::policy::residency::{Jurisdiction, JurisdictionSet};
 
 /// Loads as it stands, in a [`Fixture`]; `AUTHORITY` stands for its `[[authority]]`.
@@ -215,7 +217,9 @@ fn the_example_loads() {
     assert_eq!(config.capabilities[2].residency, set(&["au"]));
     assert_eq!(config.keys[0].residency, set(&["au", "nz"]));
     assert_eq!(config.keys[0].capabilities, Allowed::Some(vec![0, 1, 2]));
-    assert_eq!(config.keys[0].sha256[..4], [0xb5, 0xd4, 0x04, 0x5c]);
+    assert!(config.keys[0].sha256 == KeyDigest::of(b"ABC"));
+    assert_eq!(config.keys[0].requests, Rate::new(6000));
+    assert_eq!(config.keys[0].tokens, Rate::new(2_000_000));
     let vendor = &config.providers[2];
     assert_eq!(vendor.timeouts.first_byte, Duration::from_secs(30));
     assert_eq!(vendor.timeouts.connect, config.timeouts.connect);
@@ -255,8 +259,6 @@ fn of_the_whole_format_each_part_that_is_not_built_is_refused_by_name() {
             "provider[2].price",
             "capability[1].order",
             "key[0].supply",
-            "key[0].requests_per_minute",
-            "key[0].tokens_per_minute",
             "reservation",
         ]
     );
@@ -472,6 +474,11 @@ fn the_effective_configuration_is_complete_and_keeps_secrets() {
     assert_eq!(shown["provider"][2]["api_key"], "set");
     assert_eq!(shown["provider"][0]["models"]["*"], "aloomu-70b");
     assert_eq!(shown["key"][0]["residency"], "au-only,nz-only");
+    assert_eq!(shown["key"][0]["requests_per_minute"], 6000);
+    assert_eq!(shown["key"][0]["tokens_per_minute"], 2_000_000);
+    let unlimited = effective(&fixture.config(&base(&fixture)));
+    assert!(unlimited["key"][0]["requests_per_minute"].is_null());
+    assert!(unlimited["key"][0]["tokens_per_minute"].is_null());
     let text = shown.to_string();
     assert!(
         !text.contains("sk-from-env") && !text.contains("b5d4045c"),

@@ -10,7 +10,7 @@ use crate::base::{EndpointId, ProviderId, Secret};
 use crate::config::{self, Allowed, Config};
 use crate::policy::chain::{Chain, ChainError, Link};
 use crate::tables::Routes;
-use crate::tables::routes::{Capability, CapabilitySet, Endpoint, Key, Model, Provider};
+use crate::tables::routes::{Capability, CapabilitySet, Endpoint, Key, Keys, Model, Provider};
 
 /// Why a valid configuration can't be put in force.
 #[derive(Debug, Error)]
@@ -79,17 +79,21 @@ pub fn build(
         .iter()
         .map(|capability| capability.name.clone());
     let by_name = names.zip(0..).collect();
-    let mut keys = std::collections::HashMap::default();
+    let mut keys = Keys::default();
     for key in &config.keys {
+        let id = registry.key(&key.name)?;
+        let limited = key.requests.is_some() || key.tokens.is_some();
         let rights = Key {
-            id: registry.key(&key.name)?,
+            id,
             capabilities: allowed(&key.capabilities),
             residency: key.residency,
+            meter: limited.then(|| registry.meter(id)),
         };
         keys.insert(key.sha256, rights);
     }
     let routes = Routes {
         keys,
+        meters: registry.meters().to_vec(),
         capabilities,
         by_name,
         providers,
@@ -210,7 +214,9 @@ mod tests {
 
     use super::super::testing::{config, provider};
     use super::*;
+    use crate::base::KeyDigest;
     use crate::policy::residency::{Jurisdiction, JurisdictionSet};
+    use crate::tables::MeterId;
     use crate::telemetry::Names;
 
     fn build_with(config: &Config, resolved: &Resolved) -> Result<Built, BuildError> {
@@ -248,9 +254,12 @@ mod tests {
         assert_eq!(links, [(1, false), (0, true)]);
         assert_eq!(&*smart.models[0].json, br#""frontier \"1\"""#);
         assert_eq!(&*smart.models[1].json, br#""aloomu-70b""#);
-        let key = &routes.keys[&[7; 32]];
+        let key = &routes.keys[&KeyDigest::from([7; 32])];
         assert!(key.capabilities.contains(0) && !key.capabilities.contains(1));
-        assert!(routes.keys[&[8; 32]].capabilities.contains(1));
+        let all = &routes.keys[&KeyDigest::from([8; 32])];
+        assert!(all.capabilities.contains(1));
+        assert_eq!((key.meter, all.meter), (None, Some(MeterId(0))));
+        assert_eq!(routes.meters.len(), 1);
         assert_eq!(routes.max_attempts, 3);
         assert!(routes.access_log && !routes.expose_providers);
         let au = Jurisdiction::parse("au").expect("a jurisdiction");

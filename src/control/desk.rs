@@ -10,10 +10,10 @@ use super::build::{BuildError, Built, Refused, build};
 use super::registry::Registry;
 use super::resolve::{Lookups, Resolved, host_names};
 use crate::base::{Clock, Moment, ProviderId};
-use crate::config::Config;
+use crate::config::{Config, Key};
 use crate::policy::breaker::Transition;
 use crate::policy::retry::RepeatBudget;
-use crate::tables::{Board, Fact, Routes, Snapshot, States, Target};
+use crate::tables::{Board, Fact, Meter, Routes, Snapshot, States, Target};
 use crate::telemetry::{CoreHistograms, CoreMetrics, HistogramSlot, Names};
 
 /// Between two lookups of a name that is known.
@@ -120,6 +120,7 @@ impl Desk {
         };
         desk.note_refused(refused);
         desk.configure_targets();
+        desk.configure_meters(now);
         desk.grant_repeats(now);
         Ok(desk)
     }
@@ -324,9 +325,28 @@ impl Desk {
             let retry = self.config.retry;
             budget.reconfigure(retry.budget_ratio, retry.budget_min);
         }
-        self.grant_repeats(self.clock.now());
+        let now = self.clock.now();
+        self.configure_meters(now);
+        self.grant_repeats(now);
         self.publish();
         Ok(())
+    }
+
+    /// Puts the limits of the keys in force. Those of keys that have gone, or have none now, stay
+    /// as they are: nobody asks for them, and what is used of them is known when they return.
+    fn configure_meters(&self, now: Moment) {
+        for key in &self.config.keys {
+            if let Some(meter) = self.meter(key) {
+                meter.requests().set(key.requests, now);
+                meter.tokens().set(key.tokens, now);
+            }
+        }
+    }
+
+    /// What the cores share about a key's limits, if it has one.
+    pub fn meter(&self, key: &Key) -> Option<&Meter> {
+        let id = self.routes.keys.get(&key.sha256)?.meter?;
+        self.routes.meters.get(id.index()).map(Arc::as_ref)
     }
 
     fn configure_targets(&mut self) {

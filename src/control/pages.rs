@@ -11,8 +11,8 @@ use crate::base::{Moment, ProviderId};
 use crate::config;
 use crate::openai::error::ErrorCode;
 use crate::policy::breaker::Phase;
-use crate::tables::Target;
 use crate::tables::routes::{Capability, Provider};
+use crate::tables::{Limit, Target};
 use crate::telemetry::exposition::{Exposition, Kind};
 use crate::telemetry::names::NameLists;
 use crate::telemetry::report::CoreReport;
@@ -180,6 +180,7 @@ pub fn metrics(desk: &Desk) -> String {
     .write(&mut page);
     breaker_metrics(desk, &names, &mut page);
     provider_metrics(desk, &names, &mut page);
+    key_metrics(desk, &mut page);
     instance_metrics(desk, &mut page);
     page.finish()
 }
@@ -270,6 +271,28 @@ fn provider_metrics(desk: &Desk, names: &NameLists, page: &mut Exposition) {
         if let Some(accreditation) = &provider.accreditation {
             let left = accreditation.valid_until.duration_since(wall).as_secs();
             page.sample_float(&[("provider", &provider.name)], left as f64);
+        }
+    }
+}
+
+fn key_metrics(desk: &Desk, page: &mut Exposition) {
+    page.family(
+        "srpd_rate_limited_total",
+        Kind::Counter,
+        "Calls that a key's own limit has refused.",
+    );
+    for key in &desk.config.keys {
+        let Some(meter) = desk.meter(key) else {
+            continue;
+        };
+        for (limit, label, rate) in [
+            (Limit::Requests, "requests", key.requests),
+            (Limit::Tokens, "tokens", key.tokens),
+        ] {
+            if rate.is_some() {
+                let labels = [("key", key.name.as_str()), ("limit", label)];
+                page.sample(&labels, meter.refused(limit));
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Ids for names. An id is given out once: a name that goes away with a reload keeps its id, and
-//! has its counters and its breaker back when it returns.
+//! has its counters, its breaker and what it has used of its limits back when it returns.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::base::ids::{CAPABILITIES_MAX, ENDPOINTS_MAX, KEYS_MAX, PROVIDERS_MAX};
 use crate::base::{CapabilityId, EndpointId, KeyId, ProviderId};
+use crate::tables::{Meter, MeterId};
 use crate::telemetry::Names;
 
 /// A table of ids is full: one process has seen more names of a kind than it can count.
@@ -69,6 +70,8 @@ pub struct Registry {
     endpoints: Table<(ProviderId, String)>,
     capabilities: Table<String>,
     keys: Table<String>,
+    meters: HashMap<KeyId, MeterId>,
+    meter_list: Vec<Arc<Meter>>,
 }
 
 impl Registry {
@@ -80,6 +83,8 @@ impl Registry {
             endpoints: Table::new("endpoint", ENDPOINTS_MAX),
             capabilities: Table::new("capability", CAPABILITIES_MAX),
             keys: Table::new("key", KEYS_MAX),
+            meters: HashMap::new(),
+            meter_list: Vec::new(),
         }
     }
 
@@ -132,6 +137,20 @@ impl Registry {
         let id = self.keys.id(name.to_owned(), name, added)?;
         Ok(KeyId(id))
     }
+
+    /// Where a key's limits are kept: a new place for a key that never had one.
+    pub fn meter(&mut self, key: KeyId) -> MeterId {
+        *self.meters.entry(key).or_insert_with(|| {
+            self.meter_list.push(Arc::default());
+            // There are no more of them than keys, whose ids fit.
+            MeterId((self.meter_list.len() - 1) as u16)
+        })
+    }
+
+    /// Every key's limits, by [`MeterId`].
+    pub fn meters(&self) -> &[Arc<Meter>] {
+        &self.meter_list
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +171,10 @@ mod tests {
         assert_eq!(registry.endpoint(first, "http://h"), Ok(replica));
         let smart = registry.capability("smart").expect("room");
         let acme = registry.key("acme").expect("room");
+        let beta = registry.key("beta").expect("room");
+        let meters = [acme, beta, acme].map(|key| registry.meter(key));
+        assert_eq!(meters, [0, 1, 0].map(MeterId));
+        assert_eq!(registry.meters().len(), 2);
         let names = names.read();
         assert_eq!(names.provider(second), "b");
         assert_eq!(names.endpoints[other.index()], (second, "http://h".into()));

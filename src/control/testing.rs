@@ -7,6 +7,7 @@ use crate::base::Secret;
 use crate::config::*;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
+use crate::policy::meter::Rate;
 use crate::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
 
 pub fn jurisdiction(code: &str) -> Jurisdiction {
@@ -77,14 +78,16 @@ fn capability(name: &str, chain: Vec<usize>, residency: JurisdictionSet) -> Capa
 fn key(name: &str, digest: u8, capabilities: Allowed) -> Key {
     Key {
         name: name.into(),
-        sha256: [digest; 32],
+        sha256: [digest; 32].into(),
         capabilities,
         residency: JurisdictionSet::ALL,
+        requests: None,
+        tokens: None,
     }
 }
 
 /// The backstop `aloomu` in au and `vendor-us`; `smart` tries the vendor first, `sovereign`
-/// stays in au.
+/// stays in au. The key `acme` has no limit, `all` may ask 60 times a minute.
 pub fn config() -> Config {
     let mut aloomu = provider("aloomu", "au", "http://127.0.0.1:9101");
     aloomu.accreditation = Some(Accredited {
@@ -132,7 +135,10 @@ pub fn config() -> Config {
         ],
         keys: vec![
             key("acme", 7, Allowed::Some(vec![0])),
-            key("all", 8, Allowed::All),
+            Key {
+                requests: Rate::new(60),
+                ..key("all", 8, Allowed::All)
+            },
         ],
         warnings: Vec::new(),
     }

@@ -11,6 +11,7 @@ pub mod json;
 pub mod multipart;
 pub mod options;
 pub mod probe;
+pub mod ratelimit;
 pub mod route;
 pub mod stream;
 pub mod usage;

@@ -4,5 +4,6 @@ pub mod accreditation;
 pub mod breaker;
 pub mod chain;
 pub mod limits;
+pub mod meter;
 pub mod residency;
 pub mod retry;

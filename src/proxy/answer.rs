@@ -1,8 +1,10 @@
 //! The head of what a client gets: a status, the provider's few fields that pass, and ours.
 
 use super::core::Core;
+use super::leases::Allowance;
 use super::settle::Settlement;
 use crate::http::{Version, encode};
+use crate::openai::ratelimit::{self, Wait};
 
 /// How a response is to be framed for one client.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +64,24 @@ pub fn stamp(out: &mut Vec<u8>, settlement: &Settlement<'_>, took_ms: Option<u64
         "x-sovereign-attempts",
         digits.format(record.attempts).as_bytes(),
     );
+    if let Some(allowance) = settlement.allowance() {
+        limits(out, &allowance);
+    }
+}
+
+/// How a key's limits stand: what it has no limit of isn't mentioned.
+fn limits(out: &mut Vec<u8>, allowance: &Allowance) {
+    for (names, standing) in [
+        (ratelimit::REQUESTS, allowance.requests),
+        (ratelimit::TOKENS, allowance.tokens),
+    ] {
+        let Some(standing) = standing else { continue };
+        let [limit, remaining, reset] = names;
+        let mut digits = itoa::Buffer::new();
+        encode::field(out, limit, digits.format(standing.limit).as_bytes());
+        encode::field(out, remaining, digits.format(standing.left).as_bytes());
+        encode::field(out, reset, Wait::new(standing.reset).as_bytes());
+    }
 }
 
 /// The fields that say how the connection goes on.

@@ -7,7 +7,7 @@ use super::body::{self, Unread};
 use super::call::{self, End};
 use super::client::Client;
 use super::core::Core;
-use super::intake::{Received, Wish, new_request_id};
+use super::intake::{Intake, Received, Wish, new_request_id};
 use super::message::Body;
 use super::models;
 use super::reject::Rejection;
@@ -16,7 +16,7 @@ use crate::http::request::BadRequest;
 use crate::http::{HeadLimits, HeadSlots, Version, encode, parse_request};
 use crate::net::{Buffer, Conn, Ends};
 use crate::openai::ErrorCode;
-use crate::tables::Routes;
+use crate::tables::{Limit, Routes};
 use crate::telemetry::Outcome;
 
 /// Serves a connection to its end.
@@ -170,12 +170,12 @@ async fn answer(
     };
     let (framing, expects) = (received.framing, received.expect_continue);
     let intake = match received.wish {
-        Ok(Wish::Call(ref intake)) if core.calls.get() <= routes.limits.calls_per_core => intake,
-        Ok(Wish::Call(_)) => {
-            manner.persistent &= body::skip(client, framing);
-            let message = "this instance has as many calls in flight as it may hold";
-            let rejection = Rejection::new(ErrorCode::Overloaded, message).retry_after(1);
-            return refuse(core, client, settlement, rejection, manner).await;
+        Ok(Wish::Call(ref intake)) => {
+            if let Err(rejection) = admit(core, routes, settlement, intake) {
+                manner.persistent &= body::skip(client, framing);
+                return refuse(core, client, settlement, rejection, manner).await;
+            }
+            intake
         }
         Ok(Wish::ModelList(key)) => {
             manner.persistent &= body::skip(client, framing);
@@ -196,7 +196,6 @@ async fn answer(
             return refuse(core, client, settlement, rejection, manner).await;
         }
     };
-    settlement.record_mut().key = Some(intake.key.id);
     let body = match body::read(core, routes, client, framing, expects).await {
         Ok(whole) => Body::new(whole),
         Err(Unread::Gone) => return (After::Abort, Outcome::ClientGone),
@@ -213,6 +212,31 @@ async fn answer(
         End::Gone => (After::Abort, Outcome::ClientGone),
         End::Rejected(rejection) => refuse(core, client, settlement, rejection, manner).await,
     }
+}
+
+/// Lets a call in, if there is room for it on the core and within its key's limits. It counts
+/// from here on, whatever becomes of it.
+fn admit(
+    core: &Core,
+    routes: &Routes,
+    settlement: &mut Settlement<'_>,
+    intake: &Intake,
+) -> Result<(), Rejection> {
+    settlement.record_mut().key = Some(intake.key.id);
+    if core.calls.get() > routes.limits.calls_per_core {
+        let message = "this instance has as many calls in flight as it may hold";
+        return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));
+    }
+    let Some(meter) = intake.key.meter else {
+        return Ok(());
+    };
+    settlement.admit(meter).map_err(|exhausted| {
+        let message = match exhausted.limit {
+            Limit::Requests => "this key has made as many requests as it may in a minute",
+            Limit::Tokens => "this key has used as many tokens as it may in a minute",
+        };
+        Rejection::new(ErrorCode::RateLimitExceeded, message).retry_in(exhausted.wait)
+    })
 }
 
 /// Sends an error of our own.

@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 
 use super::inbound::{HEADROOM, Inbound};
+use super::leases::{Allowance, Exhausted, Leases};
 use super::targets::Targets;
 use crate::base::{Clock, EndpointId, Moment, Prng};
 use crate::net::{Deadlines, Pool};
-use crate::tables::{Board, Fact, Routes, View};
+use crate::tables::{Board, Fact, MeterId, Routes, View};
 use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
 
 /// How often a core hands its histograms over and looks through its pool.
@@ -42,6 +43,8 @@ pub struct CoreParts {
     pub access: rtrb::Producer<AccessRecord>,
     /// For request ids and the first endpoint tried.
     pub seed: u64,
+    /// How many cores there are.
+    pub cores: usize,
 }
 
 /// One core's belongings.
@@ -49,6 +52,7 @@ pub struct Core {
     view: RefCell<View>,
     /// What this core has seen of the targets itself.
     pub targets: RefCell<Targets>,
+    leases: RefCell<Leases>,
     /// Idle upstream connections.
     pub pool: RefCell<Pool>,
     /// Every connection's deadline.
@@ -81,6 +85,7 @@ impl Core {
         Core {
             targets: RefCell::new(Targets::new(view.routes(), now)),
             view: RefCell::new(view),
+            leases: RefCell::new(Leases::new(parts.cores)),
             pool: RefCell::new(Pool::new(HEADROOM)),
             deadlines: Deadlines::default(),
             metrics: parts.metrics,
@@ -125,6 +130,11 @@ impl Core {
         let mut view = self.view.borrow_mut();
         if view.refresh() {
             self.targets.borrow_mut().reconfigure(view.routes());
+            // What was leased under other limits goes back.
+            let meters = &view.routes().meters;
+            self.leases
+                .borrow_mut()
+                .settle(meters, true, self.recently());
         }
         Rc::clone(view.routes())
     }
@@ -139,6 +149,39 @@ impl Core {
     /// Whether the instance is going down.
     pub fn draining(&self) -> bool {
         self.with_view(View::draining)
+    }
+
+    /// Lets a call in, and counts it, if its key's limits have room for it. The clock has just
+    /// been read.
+    ///
+    /// # Errors
+    /// The limit that has none.
+    pub fn admit(&self, id: MeterId) -> Result<(), Exhausted> {
+        let view = self.view.borrow();
+        view.routes()
+            .meters
+            .get(id.index())
+            .map_or(Ok(()), |meter| {
+                self.leases.borrow_mut().admit(meter, id, self.recently())
+            })
+    }
+
+    /// Charges the tokens of a call to its key.
+    pub fn charge(&self, id: MeterId, tokens: u64) {
+        let view = self.view.borrow();
+        if let Some(meter) = view.routes().meters.get(id.index()) {
+            self.leases
+                .borrow_mut()
+                .charge(meter, id, tokens, self.recently());
+        }
+    }
+
+    /// How a key's limits stand.
+    pub fn allowance(&self, id: MeterId) -> Option<Allowance> {
+        let view = self.view.borrow();
+        let meter = view.routes().meters.get(id.index())?;
+        let mut leases = self.leases.borrow_mut();
+        Some(leases.allowance(meter, id, self.recently()))
     }
 
     /// Keeps the connection of a finished response for the endpoint's next call, if it can be.
@@ -160,6 +203,9 @@ impl Core {
 
     /// Lets go of what outlives its connections, before the runtime ends.
     pub fn retire(&self) {
+        let routes = self.routes();
+        let mut leases = self.leases.borrow_mut();
+        leases.settle(&routes.meters, true, self.now());
         self.slot.offer(&mut self.histograms.borrow_mut());
         self.pool.borrow_mut().clear();
     }
@@ -198,6 +244,9 @@ impl Core {
         let now = self.now();
         self.deadlines.sweep(now);
         let routes = self.routes();
+        let mut leases = self.leases.borrow_mut();
+        leases.settle(&routes.meters, false, now);
+        drop(leases);
         if self.draining() {
             self.deadlines.end_idle();
         }

@@ -1,10 +1,9 @@
 //! From the head of a request to what is asked for, by whom, and within which borders. Whatever
 //! is wrong is found here, before a byte of the body is read.
 
-use sha2::{Digest, Sha256};
-
 use super::core::Core;
 use super::reject::Rejection;
+use crate::base::KeyDigest;
 use crate::http::{Fields, RequestFraming, RequestHead, Version, hop};
 use crate::openai::{BodyKind, ErrorCode, NoRoute, Operation, Route, route};
 use crate::policy::residency::{self, JurisdictionSet};
@@ -124,8 +123,8 @@ fn no_route(head: &RequestHead<'_, '_>, no: NoRoute) -> Rejection {
     }
 }
 
-/// Finds the key by its digest: the table holds no key, and the time that a look-up takes says
-/// nothing about one.
+/// Finds the key by its digest. The table holds no key, and the time that a look-up takes says
+/// nothing about a digest ([`Keys`](crate::tables::routes::Keys)).
 fn authorise(routes: &Routes, fields: &Fields<'_, '_>) -> Result<Key, Rejection> {
     let unknown = |message: &'static str| Rejection::new(ErrorCode::InvalidApiKey, message);
     let Ok(value) = fields.single("authorization") else {
@@ -138,10 +137,8 @@ fn authorise(routes: &Routes, fields: &Fields<'_, '_>) -> Result<Key, Rejection>
         Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"bearer ") => key.trim_ascii(),
         _ => return Err(unknown("expected `Authorization: Bearer KEY`")),
     };
-    let digest: [u8; 32] = Sha256::digest(key).into();
-    routes
-        .keys
-        .get(&digest)
+    let known = routes.keys.get(&KeyDigest::of(key));
+    known
         .cloned()
         .ok_or_else(|| unknown("the API key is not known here"))
 }

@@ -14,6 +14,7 @@ pub mod connection;
 pub mod core;
 pub mod inbound;
 pub mod intake;
+pub mod leases;
 pub mod message;
 pub mod models;
 pub mod payload;

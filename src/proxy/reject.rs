@@ -1,6 +1,7 @@
 //! Errors that srpd makes itself: what to say, and how it is written (SRP section 2).
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::answer::{self, Manner};
 use super::settle::Settlement;
@@ -19,6 +20,8 @@ pub struct Rejection {
     pub param: Option<Cow<'static, str>>,
     /// Seconds after which it may be worth another try.
     pub retry_after: Option<u64>,
+    /// Milliseconds, where they are known.
+    pub retry_after_ms: Option<u64>,
     /// For 405: what the path allows.
     pub allow: Option<&'static str>,
 }
@@ -31,6 +34,7 @@ impl Rejection {
             message: message.into(),
             param: None,
             retry_after: None,
+            retry_after_ms: None,
             allow: None,
         }
     }
@@ -45,6 +49,14 @@ impl Rejection {
     pub fn retry_after(mut self, seconds: u64) -> Rejection {
         self.retry_after = Some(seconds.max(1));
         self
+    }
+
+    /// The same, naming when to come back to the millisecond: `retry-after` for everybody, and
+    /// `retry-after-ms`, which OpenAI's SDKs prefer. Both are rounded up.
+    pub fn retry_in(mut self, wait: Duration) -> Rejection {
+        let millis = wait.as_nanos().div_ceil(1_000_000).max(1);
+        self.retry_after_ms = u64::try_from(millis).ok();
+        self.retry_after(u64::try_from(millis.div_ceil(1000)).unwrap_or(u64::MAX))
     }
 
     /// The whole response. `settlement` learns what was said.
@@ -66,6 +78,13 @@ impl Rejection {
                 out,
                 "retry-after",
                 itoa::Buffer::new().format(seconds).as_bytes(),
+            );
+        }
+        if let Some(millis) = self.retry_after_ms {
+            encode::field(
+                out,
+                "retry-after-ms",
+                itoa::Buffer::new().format(millis).as_bytes(),
             );
         }
         if let Some(allow) = self.allow {

@@ -4,14 +4,15 @@
 
 use super::conclude::Tried;
 use super::core::{Core, HttpDate};
+use super::leases::{Allowance, Exhausted};
 use super::targets::Permit;
 use super::verdict::Verdict;
 use crate::base::{Moment, ProviderId};
 use crate::openai::{ErrorCode, Usage};
 use crate::policy::chain::Candidate;
 use crate::policy::residency::{Jurisdiction, Residency};
-use crate::tables::Routes;
 use crate::tables::routes::{Endpoint, Provider};
+use crate::tables::{MeterId, Routes};
 use crate::telemetry::{AccessRecord, InlineText, Outcome};
 
 /// A client left before it was sent a status (nginx's number for it).
@@ -25,6 +26,8 @@ pub struct Settlement<'c> {
     started: Moment,
     /// The provider of the attempt before this one, for counting failovers.
     previous: Option<ProviderId>,
+    /// Where the key's limits are, if it has one.
+    meter: Option<MeterId>,
     settled: bool,
     access_log: bool,
 }
@@ -60,6 +63,7 @@ impl<'c> Settlement<'c> {
             record,
             started,
             previous: None,
+            meter: None,
             settled: false,
             access_log,
         }
@@ -88,6 +92,20 @@ impl<'c> Settlement<'c> {
     /// The day and time, for `date`.
     pub fn date(&self) -> HttpDate {
         self.core.date()
+    }
+
+    /// Lets the call in, and counts it, if its key's limits have room for it.
+    ///
+    /// # Errors
+    /// The limit that has none.
+    pub fn admit(&mut self, meter: MeterId) -> Result<(), Exhausted> {
+        self.meter = Some(meter);
+        self.core.admit(meter)
+    }
+
+    /// How the key's limits stand, if it has one.
+    pub fn allowance(&self) -> Option<Allowance> {
+        self.core.allowance(self.meter?)
     }
 
     /// Notes where the call may go.
@@ -120,6 +138,9 @@ impl<'c> Settlement<'c> {
         match usage {
             Some(Usage { input, output }) => {
                 self.core.metrics.tokens(provider.id, input, output);
+                if let Some(meter) = self.meter {
+                    self.core.charge(meter, input.saturating_add(output));
+                }
                 self.record.input_tokens = Some(input);
                 self.record.output_tokens = Some(output);
             }

@@ -42,6 +42,7 @@ impl Bench {
             facts: facts_in,
             access: access::ring().0,
             seed: 1,
+            cores: 1,
         });
         Bench {
             core,
@@ -103,6 +104,7 @@ fn routes(endpoints: u16) -> Routes {
     };
     Routes {
         keys: HashMap::default(),
+        meters: Vec::new(),
         capabilities: Vec::new(),
         by_name: HashMap::new(),
         providers: vec![provider],

@@ -6,6 +6,7 @@
 
 pub mod board;
 pub mod fact;
+pub mod meter;
 pub mod routes;
 pub mod snapshot;
 pub mod view;
@@ -15,6 +16,7 @@ mod testing;
 
 pub use board::Board;
 pub use fact::{Fact, ProbeOutcome, Target};
+pub use meter::{Limit, Meter, MeterId};
 pub use routes::Routes;
 pub use snapshot::{BreakerView, Snapshot, States, TargetState};
 pub use view::View;

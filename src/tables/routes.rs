@@ -2,10 +2,12 @@
 //! office from a checked [`Config`](crate::config::Config), copied by each core.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::base::{CapabilityId, EndpointId, KeyId, ProviderId, Secret};
+use super::meter::{Meter, MeterId};
+use crate::base::{CapabilityId, EndpointId, KeyDigest, KeyId, ProviderId, Secret};
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::chain::Chain;
 use crate::policy::limits::{Limits, Timeouts};
@@ -14,8 +16,11 @@ use crate::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
 /// The tables of one configuration.
 #[derive(Clone)]
 pub struct Routes {
-    /// Client keys by SHA-256 digest.
-    pub keys: HashMap<Digest, Key, BuildHasherDefault<DigestHasher>>,
+    /// Client keys.
+    pub keys: Keys,
+    /// What the cores share about the limits of keys, by [`MeterId`]. Only grows from one
+    /// configuration to the next.
+    pub meters: Vec<Arc<Meter>>,
     /// Capabilities, in file order.
     pub capabilities: Vec<Capability>,
     /// Position in `capabilities`, by name.
@@ -36,25 +41,64 @@ pub struct Routes {
     pub access_log: bool,
 }
 
-/// SHA-256 of a client key.
-pub type Digest = [u8; 32];
+/// Client keys by digest. How long a look-up takes tells nobody a digest: where a digest lies
+/// depends on a random number of this process, and the entry that is found there is compared as
+/// [`KeyDigest`]s are, in a time that doesn't depend on them.
+pub type Keys = HashMap<KeyDigest, Key, Scatter>;
 
-/// A digest is already uniformly distributed: its first eight bytes are hash enough.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DigestHasher(u64);
+/// Puts digests in places that nobody outside can foresee. A digest is uniformly distributed
+/// already, so one multiplication does.
+#[derive(Clone, Copy)]
+pub struct Scatter {
+    added: u64,
+    times: u64,
+}
 
-impl Hasher for DigestHasher {
+impl Default for Scatter {
+    /// Another one each time.
+    fn default() -> Scatter {
+        let random = RandomState::new();
+        Scatter {
+            added: random.hash_one(0),
+            times: random.hash_one(1) | 1,
+        }
+    }
+}
+
+impl BuildHasher for Scatter {
+    type Hasher = Scattered;
+
+    #[inline]
+    fn build_hasher(&self) -> Scattered {
+        Scattered {
+            by: *self,
+            place: 0,
+        }
+    }
+}
+
+/// One digest, on its way to its place.
+pub struct Scattered {
+    by: Scatter,
+    place: u64,
+}
+
+impl Hasher for Scattered {
+    #[inline]
     fn finish(&self) -> u64 {
-        self.0
+        self.place
+    }
+
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        let mixed = self.place ^ word ^ self.by.added;
+        let product = u128::from(mixed) * u128::from(self.by.times);
+        self.place = (product >> 64) as u64 ^ product as u64;
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk::<8>() {
-            self.0 ^= u64::from_ne_bytes(*first);
-        }
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
     }
-
-    fn write_usize(&mut self, _length: usize) {}
 }
 
 /// A client key's rights.
@@ -66,6 +110,8 @@ pub struct Key {
     pub capabilities: CapabilitySet,
     /// Its residency floor.
     pub residency: JurisdictionSet,
+    /// Where its limits are, if it has one.
+    pub meter: Option<MeterId>,
 }
 
 /// A set of positions in [`Routes::capabilities`].
@@ -148,7 +194,9 @@ pub struct Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use std::hash::BuildHasher;
+    use std::collections::HashSet;
+
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
     use crate::base::ids::CAPABILITIES_MAX;
@@ -165,11 +213,39 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_hashed_by_its_first_bytes() {
-        let hash = |digest: Digest| BuildHasherDefault::<DigestHasher>::default().hash_one(digest);
-        let mut digest = [7; 32];
-        assert_eq!(hash(digest), u64::from_ne_bytes([7; 8]));
-        digest[0] = 8;
-        assert_ne!(hash(digest), hash([7; 32]));
+    fn a_key_is_found_by_its_digest_and_no_other() {
+        let digest = |id: u16| KeyDigest::of(&id.to_be_bytes());
+        let key = |id| Key {
+            id: KeyId(id),
+            capabilities: CapabilitySet::ALL,
+            residency: JurisdictionSet::ALL,
+            meter: None,
+        };
+        let keys: Keys = (0..1000).map(|id| (digest(id), key(id))).collect();
+        let found = |id| keys.get(&digest(id)).map(|key| key.id.0);
+        assert!((0..1000).all(|id| found(id) == Some(id)));
+        assert!((1000..2000).all(|id| found(id).is_none()));
+        // All but one bit of what the table looks at first.
+        let mut near: [u8; 32] = Sha256::digest(7u16.to_be_bytes()).into();
+        assert!(keys.contains_key(&KeyDigest::from(near)));
+        near[31] ^= 1;
+        assert!(!keys.contains_key(&KeyDigest::from(near)));
+    }
+
+    #[test]
+    fn where_a_digest_lies_is_another_place_in_each_table() {
+        let digest = KeyDigest::of(b"ABC");
+        let places: HashSet<u64> = (0..64)
+            .map(|_| Scatter::default().hash_one(digest))
+            .collect();
+        assert!(places.len() > 60);
+        // Both ends of a hash are looked at: the low bits and the highest seven.
+        let scatter = Scatter::default();
+        let hashes: Vec<u64> = (0..4096u16)
+            .map(|id| scatter.hash_one(KeyDigest::of(&id.to_be_bytes())))
+            .collect();
+        let low: HashSet<u64> = hashes.iter().map(|hash| hash & 0xff).collect();
+        let high: HashSet<u64> = hashes.iter().map(|hash| hash >> 57).collect();
+        assert_eq!((low.len(), high.len()), (256, 128));
     }
 }

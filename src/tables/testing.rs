@@ -24,6 +24,7 @@ pub fn snapshot() -> Snapshot {
 pub fn routes() -> Routes {
     Routes {
         keys: HashMap::default(),
+        meters: Vec::new(),
         capabilities: Vec::new(),
         by_name: HashMap::new(),
         providers: Vec::new(),

@@ -15,6 +15,7 @@ mod headers;
 mod limits;
 mod load;
 mod oddities;
+mod rates;
 mod reload;
 mod residency;
 mod selftest;

@@ -6,7 +6,8 @@ use super::super::desk::Desk;
 use super::super::pages;
 use super::super::testing::{config, provider};
 use crate::base::{Clock, EndpointId, Moment, ProviderId};
-use crate::tables::{BreakerView, Fact, ProbeOutcome, Target};
+use crate::policy::meter::Rate;
+use crate::tables::{BreakerView, Fact, Limit, ProbeOutcome, Target};
 use crate::telemetry::exposition::tests::Page;
 use crate::telemetry::{AttemptResult, CoreMetrics, HistogramSlot};
 
@@ -221,6 +222,52 @@ fn a_reload_keeps_what_is_known_of_a_target() {
 }
 
 #[test]
+fn a_limit_changes_with_a_reload_and_what_is_used_stays_used() {
+    let mut desk = desk();
+    let now = desk.clock.now();
+    let meter = |desk: &Desk| Arc::clone(&desk.board.snapshot().routes.meters[0]);
+    let assert_left = |desk: &Desk, limit: u64, left: u64| {
+        let standing = meter(desk).requests().standing(0, 0, now);
+        let standing = standing.expect("a limit");
+        assert_eq!(standing.limit, limit);
+        // One comes each second, and one may have come meanwhile.
+        assert!((left..=left + 1).contains(&standing.left), "{standing:?}");
+    };
+    assert_left(&desk, 60, 60);
+    assert_eq!(meter(&desk).requests().take(45, now), 45);
+    let limited = |requests: u64, tokens: u64| {
+        let mut config = config();
+        config.keys[1].requests = Rate::new(requests);
+        config.keys[1].tokens = Rate::new(tokens);
+        config
+    };
+    desk.put_in_force(limited(50, 7), Vec::new())
+        .expect("valid");
+    assert_left(&desk, 50, 5);
+    let tokens = meter(&desk).tokens().rate();
+    assert_eq!(tokens, Rate::new(7));
+    // Without the key, without its limits, and back again.
+    let mut without = config();
+    without.keys.truncate(1);
+    desk.put_in_force(without, Vec::new()).expect("valid");
+    assert!(desk.board.snapshot().routes.meters.len() == 1);
+    desk.put_in_force(limited(0, 0), Vec::new()).expect("valid");
+    let key = &desk.config.keys[1];
+    assert!(desk.meter(key).is_none());
+    desk.put_in_force(limited(56, 0), Vec::new())
+        .expect("valid");
+    assert_left(&desk, 56, 11);
+    assert_eq!(meter(&desk).tokens().rate(), None);
+    // A limit of another key is its own.
+    let mut other = limited(56, 0);
+    other.keys[0].requests = Rate::new(3);
+    desk.put_in_force(other, Vec::new()).expect("valid");
+    let routes = &desk.board.snapshot().routes;
+    assert_eq!(routes.meters[1].requests().rate(), Rate::new(3));
+    assert_left(&desk, 56, 11);
+}
+
+#[test]
 fn a_name_outside_its_pins_is_refused_and_a_failed_lookup_changes_nothing() {
     let mut desk = desk();
     let mut pinned = config();
@@ -265,6 +312,8 @@ fn the_metrics_page_reads_back() {
     let now = desk.clock.now();
     desk.cores[0].attempt(VENDOR, VENDOR_ENDPOINT, AttemptResult::Reset);
     desk.take_in(&[failed(now); 5], now);
+    let routes = Arc::clone(&desk.board.snapshot().routes);
+    routes.meters[0].add_refused(Limit::Requests, 7);
     let page = Page::parse(&pages::metrics(&desk));
     let vendor = [("provider", "vendor-us"), ("endpoint", "")];
     assert_eq!(page.get("srpd_breaker_state", &vendor), Some(2.0));
@@ -291,6 +340,9 @@ fn the_metrics_page_reads_back() {
     assert!((89.9..=90.0).contains(&days), "{days}");
     let reset = [("provider", "vendor-us"), ("result", "reset")];
     assert_eq!(page.get("srpd_attempts_total", &reset), Some(1.0));
+    let limited = [("key", "all"), ("limit", "requests")];
+    assert_eq!(page.get("srpd_rate_limited_total", &limited), Some(7.0));
+    assert_eq!(page.sum("srpd_rate_limited_total"), 7.0, "no other limit");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigErrors, NAME_EXPECTED, is_name};
 use crate::demo::{self, DemoError};
+use crate::net::dumps;
 use crate::policy::accreditation::KeyError;
 use crate::server::StartError;
 
@@ -86,6 +87,11 @@ impl Failure {
 /// Runs the command of the process's arguments. Exit status: 0, 1 if it failed, [`EXIT_USAGE`]
 /// if the arguments make no sense.
 pub fn main() -> ExitCode {
+    // Before any secret is read.
+    if let Err(error) = dumps::forbid() {
+        eprintln!("core dumps can't be forbidden, and would hold secrets: {error}");
+        return ExitCode::FAILURE;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(usage) => {

@@ -199,10 +199,12 @@ fn no_socket_outlives_its_use() {
     for caller in callers {
         caller.join().expect("a client");
     }
-    let mut open = 0;
+    let Some(idle) = idle else {
+        eprintln!("not counted: open files, which only root can see");
+        return;
+    };
     within(ms(8000), "every socket closed", || {
         thread::sleep(ms(100));
-        open = srpd.open_files();
-        open <= idle + 2
+        srpd.open_files().expect("as before") <= idle + 2
     });
 }

@@ -8,6 +8,7 @@ mod breakers;
 mod cli;
 mod drain;
 mod driver;
+mod dumps;
 mod errors;
 mod failover;
 mod framing;

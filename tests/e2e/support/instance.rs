@@ -1,6 +1,6 @@
 //! A running `srpd serve`, with its log in hand.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -113,10 +113,15 @@ impl Instance {
             .sum()
     }
 
-    /// Open files of the process, sockets included.
-    pub fn open_files(&self) -> usize {
+    /// Open files of the process, sockets included. None for who may not look: the process can't
+    /// be dumped, and so is only root's to inspect.
+    pub fn open_files(&self) -> Option<usize> {
         let directory = format!("/proc/{}/fd", self.child.id());
-        std::fs::read_dir(directory).expect("/proc").count()
+        match std::fs::read_dir(directory) {
+            Ok(files) => Some(files.count()),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Sends a signal.
@@ -145,11 +150,16 @@ impl Instance {
         self.directory.path().join("srpd.toml")
     }
 
+    /// How the process ended, if it has.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
     /// Waits for the process to end.
     pub fn wait_exit(&mut self, within: Duration) -> ExitStatus {
         let deadline = Instant::now() + within;
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
+            if let Some(status) = self.exited() {
                 return status;
             }
             assert!(Instant::now() < deadline, "still running after {within:?}");

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -28,17 +29,23 @@ pub(super) fn read(table: Table<'_>, surroundings: &Surroundings<'_>) -> Option<
         .filter_map(|(kind, value)| Some((kind, value?)));
     let found = match (given.next(), given.next()) {
         (Some(one), None) => Some(one),
-        _ => {
-            table.fail(format!("expected {EXPECTED}"));
-            None
-        }
+        _ => None,
     };
-    table.finish();
+    if found.is_none() || table.has_more() {
+        table.fail(format!("expected {EXPECTED}"));
+        return None;
+    }
     let (kind, value) = found?;
     let name = value.text("a string")?.text;
     let secret = match kind {
         "env" => from_environment(name, surroundings),
-        "file" => from_file(&surroundings.directory.join(name)),
+        "file" => {
+            let path = surroundings.directory.join(name);
+            if is_readable_by_all(&path) {
+                value.warn("every user of this machine can read that file: expected mode 0600");
+            }
+            from_file(&path)
+        }
         _ => credential_path(name, surroundings).and_then(|path| from_file(&path)),
     };
     secret.map_err(|message| value.fail(message)).ok()
@@ -59,6 +66,10 @@ fn credential_path(name: &str, surroundings: &Surroundings<'_>) -> Result<PathBu
         "expected ${CREDENTIALS_DIRECTORY}, which systemd sets for a unit with LoadCredential="
     ))?;
     Ok(Path::new(&directory).join(name))
+}
+
+fn is_readable_by_all(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o004 != 0)
 }
 
 fn from_file(path: &Path) -> Result<Secret, String> {

@@ -20,6 +20,11 @@ pub(super) fn read(
     let mut keys = Vec::new();
     for (table, name) in tables {
         let sha256 = digest(&table, &mut digests);
+        if let (Some(name), Some(sha256)) = (name, sha256)
+            && KeyDigest::of(name.as_bytes()) == sha256
+        {
+            table.fail("expected a name that may be shown, found the key itself");
+        }
         let allowed = allowed(&table, capabilities);
         let residency = residency(&table, groups);
         let requests = per_minute(&table, "requests_per_minute");

@@ -116,6 +116,13 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// Whether there is a key that was not asked for: for who must not show what it is called.
+    pub(super) fn has_more(&self) -> bool {
+        let asked = self.asked.borrow();
+        let mut keys = self.entries.into_iter().flat_map(|entries| entries.keys());
+        keys.any(|key| !asked.contains(key.get_ref().as_ref()))
+    }
+
     /// All keys and values, where the keys are names of the operator's choice.
     pub(super) fn named(&self) -> Vec<(Text<'t>, Value<'t>)> {
         let entries = self.entries.into_iter().flat_map(|entries| entries.iter());

@@ -14,6 +14,8 @@ use crate::policy::accreditation::AuthorityKey;
 use crate::policy::meter::Rate;
 use crate::policy::residency::{Jurisdiction, JurisdictionSet};
 
+mod secrets;
+
 /// Loads as it stands, in a [`Fixture`]; `AUTHORITY` stands for its `[[authority]]`.
 const BASE: &str = r#"
 [instance]
@@ -376,63 +378,6 @@ fn what_deserves_a_word_is_a_warning() {
     let fixture = Fixture::new();
     let no_key = base(&fixture).split("[[key]]").next().unwrap().to_owned();
     warned(&no_key, &fixture, "", "every call will get 401");
-}
-
-#[test]
-fn credentials_come_from_three_places() {
-    let fixture = Fixture::new();
-    fixture.write("key", " sk-from-file\r\n");
-    let secret = |table: &str| {
-        let line = "models = { smart = \"frontier-1\" }";
-        let text = with(&fixture, line, &format!("{line}\napi_key = {table}"));
-        let config = fixture.config(&text);
-        config.providers[1]
-            .api_key
-            .as_ref()
-            .unwrap()
-            .expose()
-            .to_vec()
-    };
-    assert_eq!(secret("{ env = \"SET\" }"), b"sk-from-env");
-    assert_eq!(secret("{ file = \"key\" }"), b"sk-from-file");
-    assert_eq!(secret("{ credential = \"key\" }"), b"sk-from-file");
-}
-
-#[test]
-fn no_message_shows_what_may_be_a_secret() {
-    let fixture = Fixture::new();
-    fixture.write("sekret", "sekret sekret");
-    let key = "sha256 = \"b5d4045c3f466fa91fe2cc6abe79232a1a57cdf104f7a26e716e0a1e2789df78\"";
-    let line = "models = { smart = \"frontier-1\" }";
-    let texts = [
-        with(&fixture, key, "sha256 = \"sekret\""),
-        with(&fixture, line, &format!("{line}\napi_key = \"sekret\"")),
-        with(
-            &fixture,
-            line,
-            &format!("{line}\napi_key = {{ env = \"sekret\" }}"),
-        ),
-        with(
-            &fixture,
-            line,
-            &format!("{line}\napi_key = {{ file = \"sekret\" }}"),
-        ),
-        with(
-            &fixture,
-            line,
-            &format!("{line}\napi_key = {{ credential = \"sekret\" }}"),
-        ),
-        with(
-            &fixture,
-            line,
-            &format!("{line}\napi_key = {{ env = \"sekret }}"),
-        ),
-        with(&fixture, line, &format!("{line}\napi_key = sekret")),
-    ];
-    for text in texts {
-        let errors = rejected(&fixture, &text).to_string();
-        assert!(!errors.contains("sekret"), "{errors}");
-    }
 }
 
 #[test]

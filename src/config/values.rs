@@ -118,13 +118,14 @@ impl<'t> Value<'t> {
         texts.collect()
     }
 
-    /// A string that is a name.
+    /// A string that is a name. One that isn't is not shown: a name is what a key stands behind,
+    /// and may be the key itself.
     pub(super) fn name(&self) -> Option<Text<'t>> {
         let text = self.text(NAME_EXPECTED)?;
         if is_name(text.text) {
             return Some(text);
         }
-        self.fail(format!("expected {NAME_EXPECTED}, found {:?}", text.text));
+        self.fail(format!("expected {NAME_EXPECTED}"));
         None
     }
 }

@@ -112,10 +112,7 @@ fn reply<B: Body>(desk: &Desk, request: &Request<B>) -> Reply {
         "/metrics" => |desk| page(exposition::CONTENT_TYPE, pages::metrics(desk)),
         "/srp/v1/providers" => |desk| page(JSON, pages::providers(desk)),
         "/srp/v1/config" => |desk| page(JSON, pages::config(desk)),
-        _ => {
-            let message = format!("No such path on the admin plane: {path}");
-            return error(ErrorCode::UnknownUrl, &message);
-        }
+        _ => return error(ErrorCode::UnknownUrl, "No such path on the admin plane"),
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let message = format!("{path} is read with GET or HEAD");

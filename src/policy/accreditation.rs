@@ -67,8 +67,14 @@ pub struct Accreditation {
 /// Why an accreditation is worth nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum AccreditationError {
-    /// Not the JSON object that is expected.
-    #[error("expected an accreditation in JSON: {0}")]
+    /// Not the JSON object that is expected. What it is instead is not shown: it may be a file of
+    /// secrets.
+    #[error(
+        "expected a JSON object of `srp`, `provider`, `jurisdiction`, `endpoints`, `not_before`, \
+         `not_after` and `signature`, and no more: see line {}, column {}",
+        .0.line(),
+        .0.column()
+    )]
     Json(#[from] serde_json::Error),
     /// A member's text can't be read.
     #[error("expected {expected} in `{member}`")]
@@ -469,7 +475,7 @@ mod tests {
             ("endpoints", vec!["UPPER.example"].into(), "`endpoints`"),
             ("not_after", "2027-01-01T00:00:00.5Z".into(), "`not_after`"),
             ("signature", "AAAA".into(), "`signature`"),
-            ("also", "this".into(), "unknown field"),
+            ("also", "this".into(), "and no more: see line 1"),
         ];
         for (member, value, expected) in changes {
             let refused = reread(|json| json[member] = value).unwrap_err().to_string();

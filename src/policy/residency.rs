@@ -1,6 +1,7 @@
 //! Where a call may go. The rules of one field are united; from there on sets are only
 //! intersected, so that nothing a client says can widen a floor.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -300,6 +301,23 @@ pub enum RuleError {
     /// `Connection` lists the field, so that a hop might drop it.
     #[error("the residency field is listed in Connection: it is an end-to-end field")]
     HopByHop,
+}
+
+impl RuleError {
+    /// What is wrong, without a word of what was sent.
+    pub fn unquoted(&self) -> Cow<'static, str> {
+        match self {
+            RuleError::Unparsable { .. } => Cow::Borrowed(
+                "not a residency rule: expected `<jurisdiction>-only`, `<group>-only` or `any`, \
+                 with commas and no spaces between several rules",
+            ),
+            RuleError::UnknownJurisdiction { .. } => Cow::Borrowed(
+                "not a jurisdiction: expected an ISO 3166-1 alpha-2 code or a group that is \
+                 configured here",
+            ),
+            other => Cow::Owned(other.to_string()),
+        }
+    }
 }
 
 /// What a request says about residency: none if it says nothing. `lines` are the values of all

@@ -161,23 +161,14 @@ fn capability<'r>(
         .get(name)
         .and_then(|&position| Some((position, routes.capabilities.get(usize::from(position))?)));
     let Some((position, capability)) = found else {
-        let message = format!("no such model: {}", shortened(name));
+        let message = "no such model: GET /v1/models lists those that this key may use";
         return Err(Rejection::new(ErrorCode::ModelNotFound, message).about("model"));
     };
     if !intake.key.capabilities.contains(position) {
-        let message = format!("this key may not use the model {name}");
+        let message = format!("this key may not use the model {}", capability.name);
         return Err(Rejection::new(ErrorCode::CapabilityNotAllowed, message).about("model"));
     }
     Ok(capability)
-}
-
-/// A client's text, short enough for a message.
-fn shortened(name: &str) -> Cow<'_, str> {
-    const CHARS_MAX: usize = 100;
-    match name.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
-        None => Cow::Borrowed(name),
-    }
 }
 
 fn mismatch(capability: &Capability) -> Rejection {

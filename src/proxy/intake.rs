@@ -75,7 +75,7 @@ impl Received {
 }
 
 fn wish(routes: &Routes, head: &RequestHead<'_, '_>) -> Result<Wish, Rejection> {
-    let route = route(head.method, head.path).map_err(|no| no_route(head, no))?;
+    let route = route(head.method, head.path).map_err(no_route)?;
     let key = authorise(routes, &head.fields)?;
     let operation = match route {
         Route::ModelList => return Ok(Wish::ModelList(key)),
@@ -89,8 +89,7 @@ fn wish(routes: &Routes, head: &RequestHead<'_, '_>) -> Result<Wish, Rejection> 
         &routes.groups,
     )
     .map_err(|error| {
-        Rejection::new(ErrorCode::InvalidResidency, error.to_string())
-            .about("X-Sovereign-Residency")
+        Rejection::new(ErrorCode::InvalidResidency, error.unquoted()).about("X-Sovereign-Residency")
     })?;
     supply(fields)?;
     let content_type = media_type(fields, operation)?;
@@ -106,14 +105,16 @@ fn wish(routes: &Routes, head: &RequestHead<'_, '_>) -> Result<Wish, Rejection> 
     }))
 }
 
-fn no_route(head: &RequestHead<'_, '_>, no: NoRoute) -> Rejection {
+/// None of these messages, nor any other, quotes the request: what is in the wrong place may be
+/// a key.
+fn no_route(no: NoRoute) -> Rejection {
     match no {
         NoRoute::UnknownUrl => {
-            let message = format!("no such path: {} {}", head.method, head.path);
+            let message = "no such path: expected one of OpenAI's that this instance serves";
             Rejection::new(ErrorCode::UnknownUrl, message)
         }
         NoRoute::MethodNotAllowed { allow } => {
-            let message = format!("{} is not allowed here: expected {allow}", head.method);
+            let message = format!("the method is not allowed here: expected {allow}");
             let rejection = Rejection::new(ErrorCode::MethodNotAllowed, message);
             Rejection {
                 allow: Some(allow),

@@ -19,6 +19,7 @@ mod oddities;
 mod rates;
 mod reload;
 mod residency;
+mod secrets;
 mod selftest;
 mod smuggling;
 mod streams;

@@ -129,9 +129,9 @@ fn every_answer_says_how_the_limit_stands_and_only_of_what_is_limited() {
     let upstream = Upstream::always(Reply::with(200, &fields, chat_body("hi")));
     let table = |limits: &str| format!("capabilities = [\"*\"]\n{limits}");
     let srpd = Setup::backstop_only(&upstream.url())
-        .key("requests", "requests", &table("requests_per_minute = 2"))
-        .key("tokens", "tokens", &table("tokens_per_minute = 6"))
-        .key("none", "none", &table(""))
+        .key("one", "requests", &table("requests_per_minute = 2"))
+        .key("two", "tokens", &table("tokens_per_minute = 6"))
+        .key("three", "none", &table(""))
         .start();
     let ask = |key: &str| srpd.ask(&Ask::chat("smart").key(key));
 

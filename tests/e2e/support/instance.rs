@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -20,6 +20,7 @@ pub struct Instance {
     data: SocketAddr,
     admin: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    readers: Vec<JoinHandle<()>>,
     directory: TempDir,
 }
 
@@ -42,14 +43,17 @@ impl Setup {
             .stderr(Stdio::piped());
         let mut child = spawn(&mut command);
         let log = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stdout.take().expect("stdout"), Arc::clone(&log));
-        collect(child.stderr.take().expect("stderr"), Arc::clone(&log));
+        let readers = vec![
+            collect(child.stdout.take().expect("stdout"), Arc::clone(&log)),
+            collect(child.stderr.take().expect("stderr"), Arc::clone(&log)),
+        ];
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut instance = Instance {
             child,
             data: nowhere,
             admin: nowhere,
             log,
+            readers,
             directory,
         };
         instance.find_listeners();
@@ -57,13 +61,13 @@ impl Setup {
     }
 }
 
-fn collect(output: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {
+fn collect(output: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(output).lines() {
             let Ok(line) = line else { return };
             log.lock().expect("log").push(line);
         }
-    });
+    })
 }
 
 impl Instance {
@@ -170,6 +174,14 @@ impl Instance {
     /// The log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().expect("log").clone()
+    }
+
+    /// The log of a process that has ended, to its last line.
+    pub fn whole_log(&mut self) -> Vec<String> {
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader");
+        }
+        self.log()
     }
 
     /// Waits for a log line that `pick` finds something in.

@@ -140,6 +140,12 @@ impl Setup {
         self
     }
 
+    /// Adds whole tables, whatever they are.
+    pub fn raw(mut self, tables: &str) -> Setup {
+        self.capabilities.push_str(tables);
+        self
+    }
+
     /// A file next to the configuration.
     pub fn file(mut self, name: &str, content: &str) -> Setup {
         self.files.push((name.to_owned(), content.to_owned()));

@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 KEY = "srp-test-key"
 LIMITED_KEY = "srp-limited-key"
 AU_KEY = "srp-au-key"
+METERED_KEY = "srp-metered-key"
+STEADY_KEY = "srp-steady-key"
+TOKENS_KEY = "srp-tokens-key"
 
 START_WITHIN = 10
 STOP_WITHIN = 10
@@ -99,6 +102,24 @@ name = "au-bound"
 sha256 = "{au_key}"
 capabilities = ["*"]
 residency = "au-only"
+
+[[key]]
+name = "metered"
+sha256 = "{metered_key}"
+capabilities = ["*"]
+requests_per_minute = 2
+
+[[key]]
+name = "steady"
+sha256 = "{steady_key}"
+capabilities = ["*"]
+requests_per_minute = 30
+
+[[key]]
+name = "tokens"
+sha256 = "{tokens_key}"
+capabilities = ["*"]
+tokens_per_minute = 2
 """
 
 
@@ -228,6 +249,9 @@ class Instance:
             key=sha256(KEY),
             limited_key=sha256(LIMITED_KEY),
             au_key=sha256(AU_KEY),
+            metered_key=sha256(METERED_KEY),
+            steady_key=sha256(STEADY_KEY),
+            tokens_key=sha256(TOKENS_KEY),
         )
         file = directory / "srpd.toml"
         file.write_text(config)
@@ -271,6 +295,7 @@ def main(command):
             **os.environ,
             "SRPD_BASE_URL": instance.base_url,
             "SRPD_KEY": KEY,
+            "SRPD_METERED_KEY": METERED_KEY,
             "SRPD_UPSTREAMS": json.dumps({name: one.url for name, one in names.items()}),
         }
         code = subprocess.run(command, env=environment).returncode

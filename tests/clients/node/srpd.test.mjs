@@ -160,6 +160,22 @@ test("an unknown key", async () => {
   });
 });
 
+test("a limit that is used up", async () => {
+  const metered = new OpenAI({ baseURL, apiKey: process.env.SRPD_METERED_KEY, maxRetries: 0 });
+  const ask = () => metered.chat.completions.create({ model: "smart", messages }).withResponse();
+  for (const left of ["1", "0"]) {
+    const { response } = await ask();
+    assert.equal(response.headers.get("x-ratelimit-remaining-requests"), left);
+  }
+  await assert.rejects(ask(), (error) => {
+    assert.ok(error instanceof OpenAI.RateLimitError);
+    assert.equal(error.code, "rate_limit_exceeded");
+    assert.equal(error.headers.get("x-ratelimit-limit-requests"), "2");
+    assert.ok(Number(error.headers.get("retry-after-ms")) > 0);
+    return true;
+  });
+});
+
 test("when all fail, the SDK retries and then says so", async () => {
   const failing = { always: { act: "status", status: 500 } };
   await Promise.all(Object.keys(upstreams).map((name) => script(name, failing)));

@@ -84,7 +84,7 @@ fn own_or_private(length: usize) -> &'static [&'static [u8]] {
         9 => &[b"forwarded", b"x-api-key", b"x-real-ip"],
         10 => &[b"connection", b"keep-alive"],
         11 => &[b"x-client-ip"],
-        12 => &[b"x-request-id"],
+        12 => &[b"x-request-id", b"x-auth-token"],
         13 => &[b"authorization"],
         14 => &[
             b"content-length",
@@ -92,10 +92,12 @@ fn own_or_private(length: usize) -> &'static [&'static [u8]] {
             b"x-goog-api-key",
             b"openai-project",
             b"true-client-ip",
+            b"x-access-token",
         ],
         15 => &[b"accept-encoding"],
         17 => &[b"transfer-encoding"],
         19 => &[b"openai-organization", b"x-cluster-client-ip"],
+        25 => &[b"ocp-apim-subscription-key"],
         _ => &[],
     }
 }

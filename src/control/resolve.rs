@@ -118,6 +118,15 @@ mod tests {
     }
 
     #[test]
+    fn so_many_addresses_are_kept_of_a_name() {
+        let mut resolved = Resolved::default();
+        let many: Vec<_> = (0..20).map(|n| IpAddr::from([10, 0, 0, n])).collect();
+        assert!(resolved.set("inference.example", many.clone()));
+        let kept = resolved.addresses("inference.example");
+        assert_eq!(kept, many[..ADDRESSES_MAX]);
+    }
+
+    #[test]
     fn the_same_addresses_in_another_order_are_no_news() {
         let mut resolved = Resolved::default();
         assert!(!resolved.is_known("h"));

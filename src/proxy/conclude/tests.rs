@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::base::ProviderId;
+use crate::proxy::settle::Settlement;
 use crate::proxy::testing::Bench;
 use crate::tables::BreakerView;
+use crate::telemetry::InlineText;
+use crate::telemetry::access::RING_RECORDS;
 
 const PROVIDER: Target = Target::Provider(ProviderId(0));
 const NOW: Moment = Moment(1_000_000);
@@ -77,7 +80,20 @@ fn a_core_does_not_wait_for_the_answer_to_a_trip_that_was_lost() {
         bench.end(permit, Verdict::ServerError);
     }
     assert_eq!(trips(&bench.told()), 0);
+    assert_ne!(bench.core.metrics.facts_lost_total(), 0);
     assert!(bench.take().is_some(), "no answer will come");
+}
+
+#[test]
+fn a_log_that_is_full_costs_records_and_they_are_counted() {
+    let bench = Bench::new(1, 100);
+    let lost = || bench.core.metrics.access_lost_total();
+    for _ in 0..RING_RECORDS {
+        drop(Settlement::open(&bench.core, InlineText::new(b"r"), true));
+    }
+    assert_eq!(lost(), 0);
+    drop(Settlement::open(&bench.core, InlineText::new(b"r"), true));
+    assert_eq!(lost(), 1);
 }
 
 #[test]

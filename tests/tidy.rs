@@ -1,9 +1,12 @@
 //! The repository checks itself: the floors of docs/ARCHITECTURE.md, the place of `unsafe`, the
-//! length of files, and that nothing was left behind. Each check is a function of file contents,
-//! tested beside its definition on contents that break the rule.
+//! length of files, that nothing was left behind, and that what documents name is there. Each
+//! check is a function of file contents, tested beside its definition on contents that break the
+//! rule.
 
 use std::path::Path;
 
+#[path = "tidy/promises.rs"]
+mod promises;
 #[path = "tidy/rooms.rs"]
 mod rooms;
 #[path = "tidy/source.rs"]
@@ -71,4 +74,19 @@ fn every_file_says_what_it_is() {
 #[test]
 fn nothing_points_outside_the_repository() {
     assert_none("mentions", text::elsewhere);
+}
+
+#[test]
+fn unwanted_crates_stay_out() {
+    assert_none("dependencies", text::unwanted);
+}
+
+#[test]
+fn documents_name_what_is_there() {
+    assert_none("named in documents and not there", promises::dangling);
+}
+
+#[test]
+fn promises_name_their_tests() {
+    assert_none("promised without a test", promises::unproven);
 }

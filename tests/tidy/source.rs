@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{fs, io};
 
 /// Directories that hold nothing of ours.
-const SKIPPED: &[&str] = &[
+pub const SKIPPED: &[&str] = &[
     "target",
     "node_modules",
     "__pycache__",

@@ -24,6 +24,19 @@ const UNFINISHED: &[&str] = &[
 /// Places outside the repository.
 const ELSEWHERE: &[&str] = &[concat!("../", "shared"), concat!("/wo", "rk/")];
 
+/// Crates that others have been hurt by and that nothing here may bring in again, with the reason.
+const UNWANTED: &[(&str, &str)] = &[
+    (
+        "h2",
+        "no HTTP/2: docs/CVE_REVIEW.md lists what that would have to stand up to",
+    ),
+    (
+        "monoio-http",
+        "no parser for a border: docs/ARCHITECTURE.md says why",
+    ),
+    ("openssl-sys", "one TLS library"),
+];
+
 /// Files that are too long. Recorded figures may be.
 pub fn too_long(sources: &[Source]) -> Vec<String> {
     sources
@@ -162,6 +175,17 @@ pub fn undescribed(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
+/// Crates in the lock file that are not wanted.
+pub fn unwanted(sources: &[Source]) -> Vec<String> {
+    let locks = sources.iter().filter(|source| source.path == "Cargo.lock");
+    locks
+        .flat_map(|lock| lock.text.lines())
+        .filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
+        .filter_map(|name| UNWANTED.iter().find(|(unwanted, _)| *unwanted == name))
+        .map(|(name, reason)| format!("{name}: {reason}"))
+        .collect()
+}
+
 /// Mentions of places that whoever has the repository doesn't have.
 pub fn elsewhere(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -246,6 +270,13 @@ mod tests {
     fn a_file_says_what_it_is() {
         assert_eq!(undescribed(&one("src/a.rs", "use b;")).len(), 1);
         assert!(undescribed(&one("src/a.rs", "//! The a of b.\n")).is_empty());
+    }
+
+    #[test]
+    fn an_unwanted_crate_is_found() {
+        let lock = "[[package]]\nname = \"h2\"\nversion = \"0.4.1\"\n";
+        assert_eq!(unwanted(&one("Cargo.lock", lock)).len(), 1);
+        assert!(unwanted(&one("Cargo.lock", &lock.replace("h2", "h2x"))).is_empty());
     }
 
     #[test]

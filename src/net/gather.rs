@@ -61,6 +61,18 @@ impl Gather {
             .sum()
     }
 
+    /// The bytes of the first piece that isn't sent whole.
+    pub(super) fn front(&self) -> &[u8] {
+        match self.iovecs.get(self.next) {
+            // SAFETY: the piece is a part of the memory that `_own` or `_body` keeps alive and
+            // unchanged for as long as `self` lives.
+            Some(piece) => unsafe {
+                std::slice::from_raw_parts(piece.iov_base.cast::<u8>(), piece.iov_len)
+            },
+            None => &[],
+        }
+    }
+
     /// Takes note that `sent` bytes are gone.
     pub(super) fn advance(&mut self, mut sent: usize) {
         while let Some(piece) = self.iovecs.get_mut(self.next) {

@@ -14,6 +14,8 @@ pub mod pool;
 pub mod ring;
 mod socket;
 pub mod stream;
+pub mod tls;
+mod turnstile;
 
 #[cfg(test)]
 mod testing;

@@ -32,6 +32,22 @@ pub(super) fn reset(fd: RawFd) {
     };
 }
 
+/// Sends what the kernel takes at once; returns how much that was. `fd` must name a socket that
+/// is open.
+pub(super) fn send_now(fd: RawFd, bytes: &[u8]) -> usize {
+    // SAFETY: the pointer and the length are a slice's, which outlives the call; its callers own
+    // the socket that `fd` names.
+    let sent = unsafe {
+        libc::send(
+            fd,
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
+    usize::try_from(sent).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read, Write};

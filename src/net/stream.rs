@@ -20,6 +20,11 @@ use super::deadline::{Deadline, Deadlines};
 use super::gather::Gather;
 use super::socket::{reset, shut_down};
 
+mod handshake;
+mod sealed;
+
+use sealed::Sealed;
+
 /// One connection, either side.
 pub struct Conn {
     /// Dropped before the halves: see [`Deadlines::watch`].
@@ -44,7 +49,11 @@ impl Conn {
             deadline,
             peer,
             reader: Reader::new(read),
-            writer: Writer { half: write, fd },
+            writer: Writer {
+                sealed: None,
+                half: write,
+                fd,
+            },
         })
     }
 
@@ -105,6 +114,8 @@ impl Drop for Unsent {
 
 /// The sending half.
 pub struct Writer {
+    /// Of a TLS connection. Dropped before the half: it says good-bye.
+    sealed: Option<Sealed>,
     half: OwnedWriteHalf<TcpStream>,
     fd: RawFd,
 }
@@ -112,6 +123,14 @@ pub struct Writer {
 impl Writer {
     /// Sends the whole readable part, and gives the buffer back.
     pub async fn send(&mut self, mut buffer: Buffer) -> (io::Result<()>, Buffer) {
+        if self.sealed.is_some() {
+            let outcome = self.send_sealed(&mut buffer).await;
+            return (outcome, buffer);
+        }
+        self.send_as_it_is(buffer).await
+    }
+
+    async fn send_as_it_is(&mut self, mut buffer: Buffer) -> (io::Result<()>, Buffer) {
         let unsent = Unsent(self.fd);
         let mut outcome = Ok(());
         while outcome.is_ok() && !buffer.is_empty() {
@@ -125,6 +144,9 @@ impl Writer {
 
     /// Sends a message in pieces.
     pub async fn send_pieces(&mut self, mut pieces: Gather) -> io::Result<()> {
+        if self.sealed.is_some() {
+            return self.send_sealed(&mut pieces).await;
+        }
         let unsent = Unsent(self.fd);
         let mut outcome = Ok(());
         while outcome.is_ok() && pieces.remaining() > 0 {
@@ -136,8 +158,12 @@ impl Writer {
         outcome
     }
 
-    /// Says that nothing more will be sent (FIN), while reading goes on.
-    pub fn finish(&self) {
+    /// Says that nothing more will be sent (close_notify where there is TLS, and FIN), while
+    /// reading goes on.
+    pub async fn finish(&mut self) {
+        if self.sealed.is_some() {
+            self.send_good_bye().await;
+        }
         shut_down(self.fd, libc::SHUT_WR);
     }
 }
@@ -167,8 +193,20 @@ pub struct Reader {
     armed: bool,
 }
 
+/// Where a reader's bytes come from.
+trait Source {
+    /// Appends what comes next to the buffer: how many bytes, 0 for the other side's end.
+    fn read(&mut self, buffer: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)>;
+}
+
+impl Source for OwnedReadHalf<TcpStream> {
+    fn read(&mut self, buffer: Buffer) -> impl Future<Output = (io::Result<usize>, Buffer)> {
+        AsyncReadRent::read(self, buffer)
+    }
+}
+
 impl Reader {
-    fn new(mut half: OwnedReadHalf<TcpStream>) -> Reader {
+    fn new(mut source: impl Source + 'static) -> Reader {
         let state = Rc::new(Cell::new(State::Idle));
         let shared = Rc::clone(&state);
         let coroutine = Box::pin(async move {
@@ -182,7 +220,7 @@ impl Reader {
                     }
                 })
                 .await;
-                let (result, buffer) = half.read(buffer).await;
+                let (result, buffer) = source.read(buffer).await;
                 shared.set(State::Done(result, buffer));
             }
         });
@@ -247,3 +285,5 @@ impl Reader {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -129,8 +129,8 @@ impl Client {
         if self.misled_by_close {
             return self.conn.reset();
         }
-        self.conn.writer.finish();
         self.conn.deadline.set(now + LINGER, Ends::All);
+        self.conn.writer.finish().await;
         self.input = Buffer::default();
         let mut taken = 0;
         while taken < LINGER_BYTES_MAX {

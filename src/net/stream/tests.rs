@@ -124,7 +124,7 @@ fn what_the_socket_takes_in_parts_is_sent_whole() {
         ];
         let gather = Gather::new(own, Rc::new(whole), &pieces);
         conn.writer.send_pieces(gather).await.unwrap();
-        conn.writer.finish();
+        conn.writer.finish().await;
         let (end, _) = conn.reader.read(Buffer::small()).await;
         assert_eq!(end.unwrap(), 0);
         assert!(receiver.join().unwrap());
@@ -135,7 +135,7 @@ fn what_the_socket_takes_in_parts_is_sent_whole() {
 fn after_finishing_the_answer_can_still_be_read() {
     on_each_driver(|| async {
         let (mut conn, mut peer) = pair(&Deadlines::default()).await;
-        conn.writer.finish();
+        conn.writer.finish().await;
         assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
         peer.write_all(b"late").unwrap();
         let (result, buffer) = conn.reader.read(Buffer::small()).await;

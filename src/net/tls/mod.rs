@@ -6,10 +6,13 @@
 
 mod broken;
 mod config;
+mod machine;
 mod record;
 mod session;
 #[cfg(test)]
 pub(super) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use broken::{Broken, Cause, cause};
 pub use config::{BadTls, ClientTls, Roots, ServerTls};

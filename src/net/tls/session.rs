@@ -1,192 +1,52 @@
 //! The TLS session of one connection, without its socket.
 
-use rustls::client::UnbufferedClientConnection;
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{CommonState, HandshakeKind, ProtocolVersion};
+use rustls::{HandshakeKind, ProtocolVersion};
 
 use super::broken::Broken;
 use super::config::{ClientTls, ServerTls};
+use super::machine::{Machine, Plain, Step, Wish};
 use super::record::{self, Next};
-use crate::net::buffer::{Buffer, LARGE, SMALL, TAILROOM, TINY};
+use crate::net::buffer::{Buffer, LARGE, TAILROOM, TINY};
 
 /// Bytes of records that hold the beginning of a handshake message, while its end is waited for.
 const HANDSHAKE_BYTES_MAX: usize = LARGE;
 
-/// Records that may come between two bytes of data, or instead of any: a handshake's, session
-/// tickets, key updates.
-pub const FRUITLESS_RECORDS_MAX: u32 = 256;
+/// Records without data (a handshake's, key updates, empty ones) that the other side may send
+/// more than data allows: each [`DATA_PER_FRUITLESS_RECORD`] make up for one. A session ticket
+/// counts as a record: hundreds fit into one, and each costs some arithmetic.
+pub const FRUITLESS_RECORDS_MAX: usize = 256;
 
-/// Bytes of such records.
-pub const FRUITLESS_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of data that make up for a record without any.
+const DATA_PER_FRUITLESS_RECORD: usize = 1024;
 
-/// Bytes that protection adds to a record, with the header: more than any cipher suite needs.
-const OVERHEAD: usize = 64;
+/// Bytes of records without data that the other side may send more than it sends bytes of data.
+pub const FRUITLESS_BYTES_MAX: usize = 128 * 1024;
 
-/// rustls' state machine, of either side.
-enum Machine {
-    Client(Box<UnbufferedClientConnection>),
-    Server(Box<UnbufferedServerConnection>),
+/// What the other side has sent without data, and not made up for.
+#[derive(Default, PartialEq, Eq)]
+struct Fruitless {
+    records: usize,
+    bytes: usize,
+    /// Data that hasn't made up for a record yet.
+    data: usize,
 }
 
-impl Machine {
-    fn common(&self) -> &CommonState {
-        match self {
-            Machine::Client(tls) => tls,
-            Machine::Server(tls) => tls,
+impl Fruitless {
+    /// Counts a record of `size` bytes with `data` bytes of data or that many tickets. False if
+    /// it is one too many.
+    fn count(&mut self, size: usize, data: usize, tickets: u32) -> bool {
+        if data == 0 {
+            self.records += tickets.max(1) as usize;
+            self.bytes += size;
+        } else {
+            self.data += data;
+            let records = self.data / DATA_PER_FRUITLESS_RECORD;
+            self.data %= DATA_PER_FRUITLESS_RECORD;
+            self.records = self.records.saturating_sub(records);
+            self.bytes = self.bytes.saturating_sub(data);
         }
+        self.records <= FRUITLESS_RECORDS_MAX && self.bytes <= FRUITLESS_BYTES_MAX
     }
-
-    /// Lets it look at `records` and do one thing. Returns how many of their bytes it is done
-    /// with.
-    fn advance(
-        &mut self,
-        records: &mut [u8],
-        wish: Wish<'_>,
-        plain: &mut Plain<'_>,
-        out: &mut Buffer,
-    ) -> (usize, Result<Step, Broken>) {
-        match self {
-            Machine::Client(tls) => take_step(tls.process_tls_records(records), wish, plain, out),
-            Machine::Server(tls) => take_step(tls.process_tls_records(records), wish, plain, out),
-        }
-    }
-}
-
-/// What to do when the machine has nothing else to do.
-#[derive(Clone, Copy)]
-enum Wish<'a> {
-    Nothing,
-    Protect(&'a [u8]),
-    Close,
-}
-
-/// What the machine did.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Something; it may have more to do.
-    Some,
-    /// It can't go on without more from the other side.
-    Blocked,
-    /// It has done what was wished, if anything was: data may be sent.
-    Open,
-    /// Both sides have.
-    Closed,
-}
-
-/// Where received data goes: behind what a buffer holds, and what has no room there into another.
-struct Plain<'a> {
-    buffer: &'a mut Buffer,
-    spill: &'a mut Buffer,
-    /// Set by the other side's close_notify.
-    closed: &'a mut bool,
-}
-
-impl Plain<'_> {
-    fn take(&mut self, data: &[u8]) {
-        let (fits, rest) = data.split_at(data.len().min(self.buffer.room()));
-        self.buffer.extend(fits);
-        if !rest.is_empty() {
-            if self.spill.is_empty() {
-                *self.spill = Buffer::with_capacity(rest.len());
-            }
-            self.spill.extend(rest);
-        }
-    }
-}
-
-fn take_step<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    wish: Wish<'_>,
-    plain: &mut Plain<'_>,
-    out: &mut Buffer,
-) -> (usize, Result<Step, Broken>) {
-    let UnbufferedStatus { mut discard, state } = status;
-    let step = match state {
-        Err(error) => Err(error.into()),
-        Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-            let mut step = Ok(Step::Some);
-            while let Some(record) = traffic.next_record() {
-                match record {
-                    Ok(record) => {
-                        discard += record.discard;
-                        plain.take(record.payload);
-                    }
-                    Err(error) => step = Err(error.into()),
-                }
-            }
-            step
-        }
-        Ok(ConnectionState::EncodeTlsData(mut message)) => append(out, 0, |space| {
-            message.encode(space).map_err(|error| match error {
-                EncodeError::InsufficientSize(short) => Some(short.required_size),
-                EncodeError::AlreadyEncoded => None,
-            })
-        }),
-        Ok(ConnectionState::TransmitTlsData(sent)) => {
-            // It is in `out`, which nothing that is encoded later overtakes.
-            sent.done();
-            Ok(Step::Some)
-        }
-        Ok(ConnectionState::PeerClosed) => {
-            *plain.closed = true;
-            Ok(Step::Some)
-        }
-        Ok(ConnectionState::Closed) => Ok(Step::Closed),
-        Ok(ConnectionState::BlockedHandshake) => Ok(Step::Blocked),
-        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-            let done = match wish {
-                Wish::Nothing => Ok(Step::Open),
-                Wish::Protect(data) => {
-                    let records = data.len().div_ceil(record::PAYLOAD_MAX);
-                    append(out, data.len() + records * OVERHEAD, |space| {
-                        traffic.encrypt(data, space).map_err(required)
-                    })
-                }
-                Wish::Close => append(out, OVERHEAD, |space| {
-                    traffic.queue_close_notify(space).map_err(required)
-                }),
-            };
-            done.map(|_| Step::Open)
-        }
-        // Early data is never agreed on.
-        Ok(_) => Err(Broken::Unexpected),
-    };
-    (discard, step)
-}
-
-fn required(error: EncryptError) -> Option<usize> {
-    match error {
-        EncryptError::InsufficientSize(short) => Some(short.required_size),
-        EncryptError::EncryptExhausted => None,
-    }
-}
-
-/// Appends what `write` writes into a space of `guess` bytes, or of as many as it asks for.
-fn append(
-    out: &mut Buffer,
-    guess: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>,
-) -> Result<Step, Broken> {
-    if out.vec().capacity() == 0 {
-        *out = Buffer::with_capacity(guess.max(SMALL));
-    }
-    let begin = out.vec().len();
-    let mut space = guess;
-    // The second time it has what it asked for.
-    for _ in 0..2 {
-        out.vec().resize(begin + space, 0);
-        match write(&mut out.vec()[begin..]) {
-            Ok(written) => {
-                out.vec().truncate(begin + written);
-                return Ok(Step::Some);
-            }
-            Err(Some(required)) => space = required,
-            Err(None) => break,
-        }
-    }
-    out.vec().truncate(begin);
-    Err(Broken::Unexpected)
 }
 
 /// What a session makes of what was received.
@@ -222,8 +82,7 @@ pub struct Session {
     outgoing: Buffer,
     /// Data that had no room in the reader's buffer: less than a record's.
     spill: Buffer,
-    fruitless_records: u32,
-    fruitless_bytes: usize,
+    fruitless: Fruitless,
     peer_closed: bool,
     /// A close_notify has been made: nothing may be sent after it.
     ended: bool,
@@ -237,7 +96,7 @@ impl Session {
     /// # Errors
     /// What rustls says of the configuration.
     pub fn server(tls: &ServerTls) -> Result<Session, Broken> {
-        Ok(Session::of(Machine::Server(Box::new(tls.connection()?))))
+        Ok(Session::of(Machine::server(tls)?))
     }
 
     /// A client's. [`Session::shake`] makes the first message.
@@ -245,7 +104,7 @@ impl Session {
     /// # Errors
     /// What rustls says of the configuration.
     pub fn client(tls: &ClientTls) -> Result<Session, Broken> {
-        Ok(Session::of(Machine::Client(Box::new(tls.connection()?))))
+        Ok(Session::of(Machine::client(tls)?))
     }
 
     fn of(machine: Machine) -> Session {
@@ -255,8 +114,7 @@ impl Session {
             held: 0,
             outgoing: Buffer::default(),
             spill: Buffer::default(),
-            fruitless_records: 0,
-            fruitless_bytes: 0,
+            fruitless: Fruitless::default(),
             peer_closed: false,
             ended: false,
             broken: false,
@@ -320,6 +178,8 @@ impl Session {
                 if self.peer_closed || !self.spill.is_empty() || !fits {
                     return Ok(Received::Data(got));
                 }
+            } else if !self.spill.is_empty() {
+                return Ok(Received::Data(0));
             } else if self.peer_closed {
                 return Ok(Received::End);
             }
@@ -356,40 +216,29 @@ impl Session {
             Next::Whole(size) => size,
             Next::Alien => self.fresh().len(),
         };
-        let first = self.is_shaking() && self.fruitless_records == 0;
-        self.bound(size)?;
+        let opens = self.is_shaking() && self.fruitless == Fruitless::default();
+        if self.held + size > HANDSHAKE_BYTES_MAX {
+            self.broken = true;
+            return Err(Broken::Oversized);
+        }
+        let tickets = self.machine.tickets();
         let before = plain.len() + self.spill.len();
         let seen = self.process(self.held + size, plain);
         if next == Next::Alien {
             self.broken = true;
             return Err(match seen {
-                Err(broken) if !first => broken,
+                Err(broken) if !opens => broken,
                 _ => Broken::NotTls,
             });
         }
         seen?;
-        if plain.len() + self.spill.len() > before {
-            self.fruitless_records = 0;
-            self.fruitless_bytes = 0;
+        let data = plain.len() + self.spill.len() - before;
+        let tickets = self.machine.tickets() - tickets;
+        if !self.fruitless.count(size, data, tickets) {
+            self.broken = true;
+            return Err(Broken::Fruitless);
         }
         Ok(None)
-    }
-
-    /// Counts a record as fruitless, until it shows data.
-    fn bound(&mut self, size: usize) -> Result<(), Broken> {
-        self.fruitless_records += 1;
-        self.fruitless_bytes += size;
-        let broken = if self.held + size > HANDSHAKE_BYTES_MAX {
-            Broken::Oversized
-        } else if self.fruitless_records > FRUITLESS_RECORDS_MAX
-            || self.fruitless_bytes > FRUITLESS_BYTES_MAX
-        {
-            Broken::Fruitless
-        } else {
-            return Ok(());
-        };
-        self.broken = true;
-        Err(broken)
     }
 
     /// Lets rustls do all that it can with the first `seen` bytes.
@@ -398,6 +247,11 @@ impl Session {
         loop {
             match self.advance(Wish::Nothing, plain, None)? {
                 Step::Some => {}
+                // Nothing of a record is left, and it was not one that asks for an answer.
+                Step::Data if self.held == 0 && !self.machine.common().wants_write() => {
+                    return Ok(());
+                }
+                Step::Data => {}
                 Step::Blocked | Step::Open | Step::Closed => return Ok(()),
             }
         }
@@ -476,7 +330,7 @@ impl Session {
         let mut none = Buffer::default();
         loop {
             match self.advance(wish, &mut none, Some(out))? {
-                Step::Some => {}
+                Step::Some | Step::Data => {}
                 Step::Open => return Ok(()),
                 Step::Blocked | Step::Closed => return Err(Broken::Ended),
             }

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
@@ -111,7 +112,9 @@ impl Authority {
                 WebPkiClientVerifier::builder(self.store()).build().unwrap(),
             ),
         };
-        builder.with_single_cert(chain, key).unwrap()
+        let mut config = builder.with_single_cert(chain, key).unwrap();
+        config.ticketer = Ticketer::new().unwrap();
+        config
     }
 }
 

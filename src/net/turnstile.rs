@@ -189,3 +189,89 @@ impl Bell {
         heard.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::net::testing::{on_each_driver, pair};
+    use crate::net::{Buffer, Deadlines};
+
+    fn called(queue: &mut Queue, ticket: u64) -> bool {
+        queue
+            .poll(ticket, &Context::from_waker(Waker::noop()))
+            .is_ready()
+    }
+
+    #[test]
+    fn one_passes_in_a_turn_and_the_others_follow_as_they_came() {
+        let mut queue = Queue::new();
+        assert_eq!(queue.arrive(), None);
+        let tickets: Vec<u64> = (0..4).map(|_| queue.arrive().unwrap()).collect();
+        for &next in &tickets {
+            assert!(!called(&mut queue, next));
+            assert!(queue.turn());
+            for &other in tickets.iter().rev() {
+                assert_eq!(called(&mut queue, other), other == next);
+            }
+        }
+        assert!(!queue.turn());
+        assert_eq!(queue.arrive(), None, "the way is free");
+        assert!(queue.arrive().is_some(), "for one");
+    }
+
+    #[test]
+    fn who_was_called_and_has_not_come_yet_is_waited_for() {
+        let mut queue = Queue::new();
+        assert_eq!(queue.arrive(), None);
+        let [first, second] = [(); 2].map(|()| queue.arrive().unwrap());
+        assert!(queue.turn() && queue.turn() && queue.turn());
+        assert!(!called(&mut queue, second) && called(&mut queue, first));
+        assert!(queue.turn());
+        assert!(called(&mut queue, second));
+    }
+
+    #[test]
+    fn who_leaves_is_not_waited_for() {
+        let mut queue = Queue::new();
+        assert_eq!(queue.arrive(), None);
+        let [first, second, third] = [(); 3].map(|()| queue.arrive().unwrap());
+        queue.leave(second);
+        assert!(queue.turn());
+        queue.leave(first);
+        assert!(queue.turn());
+        assert!(called(&mut queue, third));
+        assert!(!queue.turn());
+        assert!(queue.waiting.is_empty());
+    }
+
+    #[test]
+    fn between_two_steps_the_sockets_are_looked_at() {
+        on_each_driver(|| async {
+            const STEPS: usize = 20;
+            let (mut conn, peer) = pair(&Deadlines::default()).await;
+            let peer = Rc::new(peer);
+            let seen = Rc::new(Cell::new(0));
+            let tasks: Vec<_> = (0..STEPS)
+                .map(|number| {
+                    let (seen, peer) = (Rc::clone(&seen), Rc::clone(&peer));
+                    monoio::spawn(async move {
+                        pass().await;
+                        // What was sent in earlier steps has been read meanwhile, but the last.
+                        assert!(seen.get() + 1 >= number, "{} at {number}", seen.get());
+                        (&*peer).write_all(b"!").unwrap();
+                    })
+                })
+                .collect();
+            while seen.get() < STEPS {
+                let (result, _) = conn.reader.read(Buffer::small()).await;
+                seen.set(seen.get() + result.unwrap());
+            }
+            for task in tasks {
+                task.await;
+            }
+        });
+    }
+}

@@ -2,16 +2,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::ops::DerefMut;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, ConnectionCommon, RootCertStore, ServerConfig,
+    ServerConnection, SideData, StreamOwned, SupportedProtocolVersion,
 };
 
 use super::{ClientTls, Roots, ServerTls};
@@ -36,6 +38,11 @@ impl Authority {
     pub fn make() -> Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // Another authority has another name: it is unknown, and not just wrong.
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("authority {number}");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).unwrap().pem();
         Authority {
@@ -127,36 +134,84 @@ impl Identity {
     }
 }
 
-/// A stock client's stream.
-pub type StockClient = StreamOwned<ClientConnection, TcpStream>;
-/// A stock server's stream.
-pub type StockServer = StreamOwned<ServerConnection, TcpStream>;
-
 /// A stock client of `localhost`. The handshake is made when it first reads or writes.
-pub fn stock_client(config: &Arc<ClientConfig>, socket: TcpStream) -> StockClient {
+pub fn stock_client<T: Read + Write>(
+    config: &Arc<ClientConfig>,
+    socket: T,
+) -> StreamOwned<ClientConnection, T> {
     let name = ServerName::try_from("localhost").unwrap();
     let tls = ClientConnection::new(Arc::clone(config), name).unwrap();
     StreamOwned::new(tls, socket)
 }
 
 /// A stock server. The handshake is made when it first reads or writes.
-pub fn stock_server(config: &Arc<ServerConfig>, socket: TcpStream) -> StockServer {
+pub fn stock_server<T: Read + Write>(
+    config: &Arc<ServerConfig>,
+    socket: T,
+) -> StreamOwned<ServerConnection, T> {
     StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), socket)
 }
 
-/// Sends back what comes, until its end; then says good-bye.
-pub fn echo<C, S>(stream: &mut StreamOwned<C, TcpStream>) -> io::Result<()>
+/// What both kinds of stock streams can do.
+pub trait Stock: Read + Write {
+    /// Says that it sends no more, at once.
+    fn good_bye(&mut self);
+
+    /// Makes new keys, and asks for new ones.
+    fn update_keys(&mut self);
+
+    /// Sends back what comes, until its end; then says good-bye.
+    fn echo(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; 40_000];
+        loop {
+            match self.read(&mut buffer)? {
+                0 => break,
+                n => self.write_all(&buffer[..n])?,
+            }
+        }
+        self.good_bye();
+        Ok(())
+    }
+}
+
+impl<C, S, T> Stock for StreamOwned<C, T>
 where
-    C: std::ops::DerefMut<Target = rustls::ConnectionCommon<S>>,
-    S: rustls::SideData,
+    C: DerefMut<Target = ConnectionCommon<S>>,
+    S: SideData,
+    T: Read + Write,
 {
-    let mut buffer = vec![0; 40_000];
-    loop {
-        match stream.read(&mut buffer)? {
-            0 => break,
-            n => stream.write_all(&buffer[..n])?,
+    fn good_bye(&mut self) {
+        self.conn.send_close_notify();
+        while self.conn.wants_write() {
+            self.conn.write_tls(&mut self.sock).unwrap();
         }
     }
-    stream.conn.send_close_notify();
-    stream.conn.write_tls(&mut stream.sock).map(drop)
+
+    fn update_keys(&mut self) {
+        self.conn.refresh_traffic_keys().unwrap();
+    }
+}
+
+/// A socket that takes a few bytes at a time.
+pub struct Trickle {
+    /// The socket.
+    pub socket: TcpStream,
+    /// Bytes that it takes at once.
+    pub bytes: usize,
+}
+
+impl Write for Trickle {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(&bytes[..bytes.len().min(self.bytes)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Trickle {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(space)
+    }
 }

@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
-use monoio::io::AsyncWriteRentExt;
-use monoio::net::TcpStream;
 
+use crate::tls::{Stream, Trust};
 use crate::wire::{Chunks, Framing, Inbox};
 use crate::{runtime, shape};
 
@@ -22,15 +22,25 @@ const TIME_MAX_NS: u64 = 60_000_000_000;
 /// `srpd-bench load`
 #[derive(clap::Args)]
 pub struct Options {
-    /// `http://ADDRESS:PORT/PATH`
+    /// `http://ADDRESS:PORT/PATH`, or `https://…` with `--ca`
     #[arg(long)]
     url: String,
+    /// For https: a PEM file with whom to trust.
+    #[arg(long)]
+    ca: Option<PathBuf>,
     /// Connections, each with one call in flight.
     #[arg(long, default_value_t = 64)]
     connections: usize,
     /// How long new calls are made.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// How long calls are made before they count.
+    #[arg(long, default_value_t = 0.0)]
+    settle: f64,
+    /// Calls per second, all connections together, evenly spread; without it, each connection
+    /// calls again at once. A call that had to wait for its connection counts from when it was due.
+    #[arg(long)]
+    rate: Option<f64>,
     /// Whole responses or streams.
     #[arg(long, value_enum, default_value_t = Mode::Call)]
     mode: Mode,
@@ -70,9 +80,8 @@ impl Mode {
 /// Runs, prints one JSON object, and fails if not a single call succeeded.
 pub fn run(options: &Options) -> io::Result<()> {
     let target = Target::new(options)?;
-    let seconds = Duration::try_from_secs_f64(options.seconds)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "--seconds out of range"))?;
-    let work = drive(target, options.connections, options.mode, seconds);
+    let pace = Pace::new(options)?;
+    let work = drive(target, options.connections, options.mode, pace);
     let (tally, elapsed) = runtime::block_on_timed(options.cpu, work)??;
     println!("{}", tally.json(options, elapsed));
     if tally.calls == 0 {
@@ -81,19 +90,62 @@ pub fn run(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
+/// When calls are made, and which count.
+#[derive(Clone, Copy)]
+struct Pace {
+    settle: Duration,
+    seconds: Duration,
+    /// Between two calls of one connection.
+    interval: Option<Duration>,
+    connections: u32,
+}
+
+impl Pace {
+    fn new(options: &Options) -> io::Result<Pace> {
+        let seconds = |name: &str, value: f64| {
+            Duration::try_from_secs_f64(value).map_err(|_| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("{name} out of range"))
+            })
+        };
+        let interval = options
+            .rate
+            .map(|rate| seconds("--rate", options.connections as f64 / rate))
+            .transpose()?;
+        Ok(Pace {
+            settle: seconds("--settle", options.settle)?,
+            seconds: seconds("--seconds", options.seconds)?,
+            interval,
+            connections: u32::try_from(options.connections).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// When a connection makes its first call: they take turns.
+    fn first(&self, start: Instant, number: usize) -> Instant {
+        let interval = self.interval.unwrap_or_default();
+        start + interval / self.connections.max(1) * u32::try_from(number).unwrap_or(0)
+    }
+}
+
 /// Where to, and what is sent.
 struct Target {
     address: SocketAddr,
+    trust: Option<Trust>,
     request: Rc<Vec<u8>>,
 }
 
 impl Target {
     fn new(options: &Options) -> io::Result<Target> {
         let wrong = || {
-            let what = format!("--url {}: expected http://ADDRESS:PORT/PATH", options.url);
+            let what = "expected http://ADDRESS:PORT/PATH, or https:// and --ca";
+            let what = format!("--url {}: {what}", options.url);
             io::Error::new(io::ErrorKind::InvalidInput, what)
         };
-        let rest = options.url.strip_prefix("http://").ok_or_else(wrong)?;
+        let (scheme, rest) = options.url.split_once("://").ok_or_else(wrong)?;
+        let trust = match (scheme, &options.ca) {
+            ("http", _) => None,
+            ("https", Some(ca)) => Some(Trust::read(ca, true)?),
+            _ => return Err(wrong()),
+        };
         let slash = rest.find('/').ok_or_else(wrong)?;
         let (authority, path) = rest.split_at(slash);
         let stream = options.mode == Mode::Stream;
@@ -116,6 +168,7 @@ impl Target {
         );
         Ok(Target {
             address: authority.parse().map_err(|_| wrong())?,
+            trust,
             request: request.into_bytes().into(),
         })
     }
@@ -192,17 +245,23 @@ async fn drive(
     target: Target,
     connections: usize,
     mode: Mode,
-    seconds: Duration,
+    pace: Pace,
 ) -> io::Result<(Tally, Duration)> {
     let (target, tally) = (Rc::new(target), Rc::new(RefCell::new(Tally::new()?)));
     let start = Instant::now();
-    let end = start + seconds;
+    let end = start + pace.settle + pace.seconds;
     let tasks: Vec<_> = (0..connections)
-        .map(|_| {
+        .map(|number| {
             let (target, tally) = (Rc::clone(&target), Rc::clone(&tally));
+            let mut turns = Turns {
+                pace,
+                counts_from: start + pace.settle,
+                due: pace.first(start, number),
+                end,
+            };
             monoio::spawn(async move {
                 while Instant::now() < end {
-                    if let Err(_failed) = converse(&target, mode, &tally, end).await {
+                    if let Err(_failed) = converse(&target, mode, &tally, &mut turns).await {
                         tally.borrow_mut().errors += 1;
                         monoio::time::sleep(RECONNECT_PAUSE).await;
                     }
@@ -213,9 +272,34 @@ async fn drive(
     for task in tasks {
         task.await;
     }
-    let elapsed = start.elapsed();
+    let elapsed = start.elapsed().saturating_sub(pace.settle);
     let tally = Rc::try_unwrap(tally).map_err(|_| io::Error::other("a connection is left"))?;
     Ok((tally.into_inner(), elapsed))
+}
+
+/// When one connection's calls are due.
+struct Turns {
+    pace: Pace,
+    counts_from: Instant,
+    due: Instant,
+    end: Instant,
+}
+
+impl Turns {
+    /// Waits for the next call's time. Returns when it should have been sent.
+    async fn next(&mut self) -> Instant {
+        let Some(interval) = self.pace.interval else {
+            return Instant::now();
+        };
+        let due = self.due;
+        self.due += interval;
+        if Instant::now() >= due {
+            return due;
+        }
+        monoio::time::sleep_until(due.into()).await;
+        // The timer is coarse: its lateness is not the other side's.
+        Instant::now()
+    }
 }
 
 /// Calls over one connection until time is up or it fails.
@@ -223,14 +307,13 @@ async fn converse(
     target: &Target,
     mode: Mode,
     tally: &RefCell<Tally>,
-    end: Instant,
+    turns: &mut Turns,
 ) -> io::Result<()> {
-    let mut stream = TcpStream::connect_addr(target.address).await?;
-    stream.set_nodelay(true)?;
+    let mut stream = Stream::connect(target.address, target.trust.as_ref()).await?;
     let mut inbox = Inbox::new();
-    while Instant::now() < end {
-        let sent = Instant::now();
-        stream.write_all(Rc::clone(&target.request)).await.0?;
+    while Instant::now() < turns.end {
+        let sent = turns.next().await;
+        stream.send(&target.request).await?;
         let head = inbox.head(&mut stream).await?;
         let mut answer = Answer::new(mode, sent);
         match head.framing {
@@ -242,10 +325,12 @@ async fn converse(
         if head.status != 200 || !answer.is_complete() {
             return Err(io::Error::other("not a complete 200"));
         }
-        let mut tally = tally.borrow_mut();
-        tally.calls += 1;
-        tally.bytes += answer.bytes;
-        tally.call.saturating_record(nanos(sent.elapsed()));
+        if sent >= turns.counts_from {
+            let mut tally = tally.borrow_mut();
+            tally.calls += 1;
+            tally.bytes += answer.bytes;
+            tally.call.saturating_record(nanos(sent.elapsed()));
+        }
         if head.close {
             break;
         }
@@ -259,7 +344,7 @@ fn nanos(time: Duration) -> u64 {
 
 async fn take_length(
     inbox: &mut Inbox,
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     length: usize,
     answer: &mut Answer,
     tally: &RefCell<Tally>,
@@ -279,7 +364,7 @@ async fn take_length(
 
 async fn take_chunks(
     inbox: &mut Inbox,
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     answer: &mut Answer,
     tally: &RefCell<Tally>,
 ) -> io::Result<()> {

@@ -2,9 +2,11 @@
 //! (the floor), a canned OpenAI upstream, and a closed-loop client. `perf/compare-nginx` runs them.
 
 mod forward;
+mod handshakes;
 mod load;
 mod runtime;
 mod shape;
+mod tls;
 mod upstream;
 mod wire;
 
@@ -24,6 +26,8 @@ enum Command {
     Upstream(upstream::Options),
     /// Call an endpoint in a closed loop and print the figures as one JSON object.
     Load(load::Options),
+    /// Open TLS connections at a steady rate, and print the figures as one JSON object.
+    Handshakes(handshakes::Options),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
         Command::Forward(options) => forward::run(&options),
         Command::Upstream(options) => upstream::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Handshakes(options) => handshakes::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! Just enough HTTP/1.1 to measure with: heads and chunks of well-behaved peers. Independent of
 //! srpd's own code, so that a fault there can't hide itself here.
 
+use std::future::Future;
 use std::io;
 
 use monoio::buf::IoBufMut;
@@ -11,6 +12,20 @@ use monoio::net::TcpStream;
 const READ_BYTES: usize = 16 * 1024;
 /// The longest message head that is waited for.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// What bytes come from.
+pub trait Receive {
+    /// Appends what comes next: how many bytes, 0 for the peer's end.
+    fn receive(&mut self, buffer: Vec<u8>) -> impl Future<Output = (io::Result<usize>, Vec<u8>)>;
+}
+
+impl Receive for TcpStream {
+    async fn receive(&mut self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        let (from, to) = (buffer.len(), buffer.capacity());
+        let (read, slice) = self.read(buffer.slice_mut(from..to)).await;
+        (read, slice.into_inner())
+    }
+}
 
 /// Received bytes that are not dealt with yet.
 pub struct Inbox {
@@ -42,16 +57,14 @@ impl Inbox {
     }
 
     /// Reads once. `UnexpectedEof` if the peer has closed.
-    pub async fn fill(&mut self, stream: &mut TcpStream) -> io::Result<()> {
+    pub async fn fill(&mut self, stream: &mut impl Receive) -> io::Result<()> {
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES {
             self.buffer.drain(..self.begin);
             self.begin = 0;
             self.buffer.reserve(READ_BYTES);
         }
-        let buffer = std::mem::take(&mut self.buffer);
-        let (from, to) = (buffer.len(), buffer.capacity());
-        let (read, slice) = stream.read(buffer.slice_mut(from..to)).await;
-        self.buffer = slice.into_inner();
+        let read;
+        (read, self.buffer) = stream.receive(std::mem::take(&mut self.buffer)).await;
         match read? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
@@ -59,7 +72,7 @@ impl Inbox {
     }
 
     /// Reads until a whole head is in hand, and consumes it.
-    pub async fn head(&mut self, stream: &mut TcpStream) -> io::Result<Head> {
+    pub async fn head(&mut self, stream: &mut impl Receive) -> io::Result<Head> {
         loop {
             if let Some(head) = parse_head(self.bytes())? {
                 self.consume(head.length);

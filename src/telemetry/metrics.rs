@@ -1,41 +1,13 @@
 //! One core's counters. The core that owns them is their only writer, so that counting is a load
 //! and a store without a locked instruction; the office reads them and adds the cores up.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use super::counter::Counter;
+use super::handshakes::{Handshake, Handshakes};
 use crate::base::ids::{CAPABILITIES_MAX, ENDPOINTS_MAX, PROVIDERS_MAX};
 use crate::base::{CapabilityId, EndpointId, ProviderId};
 
 /// How many error codes can be counted; an index above it is counted under the last.
 pub const CODES_MAX: usize = 64;
-
-/// A number with one writer and any readers.
-#[derive(Debug, Default)]
-struct Counter(AtomicU64);
-
-impl Counter {
-    #[inline]
-    fn add(&self, n: u64) {
-        // Not fetch_add: nobody else writes, and the lock prefix costs as much as the rest.
-        self.0.store(self.get().wrapping_add(n), Ordering::Relaxed);
-    }
-
-    #[inline]
-    fn take(&self, n: u64) {
-        self.0
-            .store(self.get().saturating_sub(n), Ordering::Relaxed);
-    }
-
-    #[inline]
-    fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
-    }
-
-    #[inline]
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// How an attempt ended (SRP section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +17,7 @@ pub enum AttemptResult {
     Succeeded,
     /// The provider's own 4xx about the client's request: passed through.
     ClientError,
-    /// No connection: refused, unreachable, or the connect time-out passed.
+    /// No connection: refused, unreachable, a failed TLS handshake, or the connect time-out passed.
     Connect,
     /// A time-out before the first byte of the response.
     Timeout,
@@ -170,6 +142,7 @@ struct ProviderCounters {
     usage_missing: Counter,
     input_tokens: Counter,
     output_tokens: Counter,
+    handshakes: Handshakes,
     results: [Counter; AttemptResult::ALL.len()],
 }
 
@@ -197,6 +170,7 @@ pub struct CoreMetrics {
     connections_total: Counter,
     connections_refused: Counter,
     listeners: Counter,
+    handshakes: Handshakes,
     pool_opened: Counter,
     pool_reused: Counter,
     pool_evicted: Counter,
@@ -211,7 +185,7 @@ fn table<T: Default>(length: usize) -> Box<[T]> {
 }
 
 impl CoreMetrics {
-    /// All zero; about 150 KB, whatever is configured.
+    /// All zero; about 170 KB, whatever is configured.
     pub fn new() -> CoreMetrics {
         CoreMetrics {
             capabilities: table(CAPABILITIES_MAX + 1),
@@ -223,6 +197,7 @@ impl CoreMetrics {
             connections_total: Counter::default(),
             connections_refused: Counter::default(),
             listeners: Counter::default(),
+            handshakes: Handshakes::default(),
             pool_opened: Counter::default(),
             pool_reused: Counter::default(),
             pool_evicted: Counter::default(),
@@ -322,6 +297,16 @@ impl CoreMetrics {
     /// The core has stopped accepting on one socket: a drain waits for all of them.
     pub fn listener_closed(&self) {
         self.listeners.take(1);
+    }
+
+    /// A TLS handshake with a client has ended.
+    pub fn client_handshake(&self, result: Handshake) {
+        self.handshakes.add(result);
+    }
+
+    /// A TLS handshake with an endpoint of the provider has ended.
+    pub fn provider_handshake(&self, provider: ProviderId, result: Handshake) {
+        self.providers[provider.index()].handshakes.add(result);
     }
 
     /// A new connection to an endpoint.
@@ -466,6 +451,16 @@ impl CoreMetrics {
     /// Sockets that the core accepts on.
     pub fn listeners(&self) -> u64 {
         self.listeners.get()
+    }
+
+    /// TLS handshakes with clients that ended so.
+    pub fn client_handshakes(&self, result: Handshake) -> u64 {
+        self.handshakes.get(result)
+    }
+
+    /// TLS handshakes with the provider's endpoints that ended so.
+    pub fn provider_handshakes(&self, provider: ProviderId, result: Handshake) -> u64 {
+        self.providers[provider.index()].handshakes.get(result)
     }
 
     /// Connections to endpoints: opened, reused and evicted since the start, idle now.

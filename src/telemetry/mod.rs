@@ -3,7 +3,9 @@
 //! log thread read them. Nothing here can make a call wait.
 
 pub mod access;
+mod counter;
 pub mod exposition;
+pub mod handshakes;
 pub mod histograms;
 pub mod line;
 pub mod metrics;
@@ -12,6 +14,7 @@ pub mod record;
 pub mod report;
 
 pub use access::{AccessLog, Sink};
+pub use handshakes::Handshake;
 pub use histograms::{CoreHistograms, HistogramSlot};
 pub use line::{AccessLine, Format};
 pub use metrics::{AttemptResult, CoreMetrics};

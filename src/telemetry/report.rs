@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::exposition::{Exposition, Kind};
+use super::handshakes::Handshake;
 use super::histograms::{CoreHistograms, Times};
 use super::metrics::{AttemptResult, CODES_MAX, CoreMetrics, STATUSES};
 use super::names::{CodeNames, NameLists};
@@ -50,6 +51,7 @@ impl CoreReport<'_> {
         self.attempts(page);
         self.providers(page);
         self.connections(page);
+        self.handshakes(page);
         self.losses(page);
         page.family(
             "srpd_ttft_seconds",
@@ -213,6 +215,30 @@ impl CoreReport<'_> {
         );
     }
 
+    fn handshakes(&self, page: &mut Exposition) {
+        page.family(
+            "srpd_tls_handshakes_total",
+            Kind::Counter,
+            "TLS handshakes with clients by how they ended.",
+        );
+        for result in Handshake::ALL {
+            let count = self.sum(|core| core.client_handshakes(result));
+            page.sample(&[("result", result.label())], count);
+        }
+        page.family(
+            "srpd_tls_upstream_handshakes_total",
+            Kind::Counter,
+            "TLS handshakes with endpoints by provider and how they ended.",
+        );
+        for (provider, name) in self.provider_names() {
+            for result in Handshake::ALL {
+                let count = self.sum(|core| core.provider_handshakes(provider, result));
+                let labels = [("provider", name), ("result", result.label())];
+                page.sample(&labels, count);
+            }
+        }
+    }
+
     fn losses(&self, page: &mut Exposition) {
         page.single(
             "srpd_facts_lost_total",
@@ -277,6 +303,8 @@ mod tests {
             core.call_finished(Some(CapabilityId(0)), 503);
             core.call_finished(None, 401);
             core.set_pool_idle(5);
+            core.client_handshake(Handshake::NotTls);
+            core.provider_handshake(ProviderId(0), Handshake::Resumed);
             let (slot, mut mine) = (HistogramSlot::new(), CoreHistograms::new());
             mine.record_ttft(CapabilityId(0), Duration::from_millis(30));
             slot.offer(&mut mine);
@@ -307,6 +335,13 @@ mod tests {
         assert_eq!(value("srpd_rejections_total", &code), Some(3.0));
         assert_eq!(value("srpd_calls_in_flight", &[]), Some(0.0));
         assert_eq!(value("srpd_pool_idle", &[]), Some(15.0));
+        let not_tls = [("result", "not_tls")];
+        assert_eq!(value("srpd_tls_handshakes_total", &not_tls), Some(3.0));
+        assert_eq!(page.sum("srpd_tls_handshakes_total"), 3.0);
+        let resumed = [("provider", "aloomu"), ("result", "resumed")];
+        let family = "srpd_tls_upstream_handshakes_total";
+        assert_eq!(value(family, &resumed), Some(3.0));
+        assert_eq!(page.sum(family), 3.0);
         let below = |le| {
             value(
                 "srpd_ttft_seconds_bucket",

@@ -77,6 +77,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let clock = Clock::new();
     let cpus = cpus(&config.instance.cores)?;
     let driver = driver(config.instance.driver)?;
+    let tls = config.instance.tls.is_some();
     let (data, mut listeners) = bind_data(&config.instance.listen, cpus.len())?;
     let (admin, admin_listener) = bind_admin(config.instance.admin)?;
 
@@ -121,6 +122,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let shown: Vec<String> = data.iter().map(ToString::to_string).collect();
     tracing::info!(
         data = ?shown,
+        tls,
         admin = %admin,
         cores = cpus.len(),
         driver = driver.map_or("epoll", Form::name),

@@ -243,6 +243,7 @@ fn routes() -> Routes {
         max_attempts: 3,
         expose_providers: false,
         access_log: false,
+        tls: None,
     }
 }
 
@@ -287,6 +288,7 @@ fn provider((position, country): (u16, &str)) -> Provider {
             addresses: vec![([127, 0, 0, 1], 9101).into()],
             authority: "127.0.0.1:9101".into(),
             prefix: "/v1".into(),
+            tls: None,
         }],
         api_key: None,
         timeouts: timeouts(),

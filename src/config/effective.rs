@@ -7,7 +7,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::model::{Allowed, Capability, Config, Cores, Driver, Key, LogFormat, Models, Provider};
+use super::model::{
+    Allowed, Capability, Config, Cores, Driver, Key, LogFormat, Models, Provider, Tls,
+};
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
 use crate::policy::meter::Rate;
@@ -65,6 +67,17 @@ fn instance(config: &Config) -> Value {
         },
         "expose_providers": instance.expose_providers,
         "groups": groups,
+        "tls": instance.tls.as_ref().map(tls),
+    })
+}
+
+/// Where its parts lie; nothing of what they hold but the certificate's end.
+fn tls(tls: &Tls) -> Value {
+    json!({
+        "certificate": tls.certificate,
+        "private_key": tls.private_key,
+        "client_ca": tls.client_ca,
+        "not_after": tls.not_after.to_string(),
     })
 }
 
@@ -125,6 +138,7 @@ fn provider(provider: &Provider) -> Value {
             "valid_until": accredited.valid_until.to_string(),
         })),
         "endpoints": provider.endpoints.iter().map(|it| &it.url).collect::<Vec<_>>(),
+        "ca": provider.ca,
         "addresses": provider.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "models": models(&provider.models),
         "api_key": provider.api_key.as_ref().map(|_| "set"),

@@ -2,44 +2,35 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::model::Endpoint;
+use super::model::default_port;
 
 /// Bytes of a URL.
 pub const URL_BYTES_MAX: usize = 512;
 
 /// Why a text is no endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EndpointError {
-    /// Not a URL of the form that is expected.
-    #[error("expected http://HOST[:PORT][/PREFIX] in at most {URL_BYTES_MAX} bytes: {0}")]
-    Url(&'static str),
-    /// `https://`
-    #[error("https:// is not built yet: nothing in this version would encrypt the connection")]
-    TlsNotBuilt,
+#[error("expected http(s)://HOST[:PORT][/PREFIX] in at most {URL_BYTES_MAX} bytes: {0}")]
+pub struct EndpointError(&'static str);
+
+/// An endpoint's URL, in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointUrl {
+    /// Whether it is `https://`.
+    pub https: bool,
+    /// Host without brackets: a DNS name or an IP literal. It is what an accreditation names.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The path, or `/v1`.
+    pub prefix: String,
 }
 
-/// Reads `http://HOST[:PORT][/PREFIX]`.
+/// Reads `http://HOST[:PORT][/PREFIX]`, or the same with `https://`.
 ///
 /// # Errors
 /// Whatever else it is. User names, queries and fragments have no meaning here.
-pub fn parse_endpoint(url: &str) -> Result<Endpoint, EndpointError> {
-    let (tls, endpoint) = split(url)?;
-    if tls {
-        return Err(EndpointError::TlsNotBuilt);
-    }
-    Ok(endpoint)
-}
-
-/// The host of an endpoint's URL, `http://` or `https://`: what an accreditation names.
-///
-/// # Errors
-/// As [`parse_endpoint`], but for the scheme.
-pub fn host_of(url: &str) -> Result<String, EndpointError> {
-    split(url).map(|(_, endpoint)| endpoint.host)
-}
-
-fn split(url: &str) -> Result<(bool, Endpoint), EndpointError> {
-    let error = EndpointError::Url;
+pub fn parse_endpoint(url: &str) -> Result<EndpointUrl, EndpointError> {
+    let error = EndpointError;
     if url.len() > URL_BYTES_MAX {
         return Err(error("longer than that"));
     }
@@ -47,7 +38,7 @@ fn split(url: &str) -> Result<(bool, Endpoint), EndpointError> {
         return Err(error("a fragment is never sent"));
     }
     let parsed: http::Uri = url.parse().map_err(|_| error("not a URL"))?;
-    let tls = match parsed.scheme_str() {
+    let https = match parsed.scheme_str() {
         Some("http") => false,
         Some("https") => true,
         _ => return Err(error("the scheme is missing or another one")),
@@ -60,7 +51,7 @@ fn split(url: &str) -> Result<(bool, Endpoint), EndpointError> {
         return Err(error("a query can't be a prefix"));
     }
     let port = match authority.as_str().strip_prefix(authority.host()) {
-        Some("") => 80,
+        Some("") => default_port(https),
         Some(after) => port(after).ok_or(error("the port is not a number from 1 to 65535"))?,
         None => return Err(error("not a URL")),
     };
@@ -69,13 +60,12 @@ fn split(url: &str) -> Result<(bool, Endpoint), EndpointError> {
         path if path.is_ascii() => path,
         _ => return Err(error("the path is not ASCII")),
     };
-    let endpoint = Endpoint {
-        url: url.to_owned(),
+    Ok(EndpointUrl {
+        https,
         host: host(authority.host())?,
         port,
         prefix: prefix.to_owned(),
-    };
-    Ok((tls, endpoint))
+    })
 }
 
 fn port(after_host: &str) -> Option<u16> {
@@ -88,7 +78,7 @@ fn port(after_host: &str) -> Option<u16> {
 /// A DNS name in lower case, or an IP literal in its usual form. What merely looks like an
 /// address (`127.1`, `0x7f000001`) is refused: resolvers don't agree on it.
 fn host(text: &str) -> Result<String, EndpointError> {
-    let error = EndpointError::Url;
+    let error = EndpointError;
     if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
         let address = inner.parse::<Ipv6Addr>();
         return address
@@ -124,7 +114,6 @@ mod tests {
 
     fn parts(url: &str) -> (String, u16, String) {
         let endpoint = parse_endpoint(url).unwrap();
-        assert_eq!(endpoint.url, url);
         (endpoint.host, endpoint.port, endpoint.prefix)
     }
 
@@ -171,18 +160,23 @@ mod tests {
             "http://a.example/ä",
         ];
         for url in refused {
-            let error = parse_endpoint(url);
-            assert!(
-                matches!(error, Err(EndpointError::Url(_))),
-                "{url}: {error:?}"
-            );
+            let parsed = parse_endpoint(url);
+            assert!(parsed.is_err(), "{url}: {parsed:?}");
+            let parsed = parse_endpoint(&url.replacen("http://", "https://", 1));
+            assert!(parsed.is_err(), "{url}: {parsed:?}");
         }
     }
 
     #[test]
-    fn https_is_not_pretended() {
-        let refused = parse_endpoint("https://a.example");
-        assert_eq!(refused, Err(EndpointError::TlsNotBuilt));
-        assert_eq!(host_of("https://a.example:8443/v1").unwrap(), "a.example");
+    fn a_scheme_is_written_in_either_case_and_has_a_port_of_its_own() {
+        let scheme = |url: &str| {
+            let endpoint = parse_endpoint(url).unwrap();
+            (endpoint.https, endpoint.port)
+        };
+        assert_eq!(scheme("http://a.example"), (false, 80));
+        assert_eq!(scheme("https://a.example"), (true, 443));
+        assert_eq!(scheme("HTTPS://[::1]/v1"), (true, 443));
+        assert_eq!(scheme("https://a.example:80"), (true, 80));
+        assert_eq!(scheme("http://a.example:443"), (false, 443));
     }
 }

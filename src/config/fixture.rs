@@ -1,16 +1,44 @@
-//! Configurations for tests: a directory with a valid accreditation, and a file that loads.
+//! Configurations for tests: a directory with a valid accreditation and a certificate, and a file
+//! that loads.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use jiff::{SignedDuration, Timestamp};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 use super::{Config, ConfigErrors, parse};
 use crate::policy::accreditation::{AuthorityKey, RFC_8410, Statement};
 use crate::policy::residency::Jurisdiction;
 
+/// A certificate for `srpd.test` and its key, in PEM.
+pub struct Pair {
+    /// The certificate, signed with its own key.
+    pub certificate: String,
+    /// PKCS#8
+    pub key: String,
+}
+
+impl Pair {
+    /// One that is valid in these years, their first days included.
+    pub fn new(years: std::ops::Range<i32>) -> Pair {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["srpd.test".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(years.start, 1, 1);
+        params.not_after = date_time_ymd(years.end, 1, 1);
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let key = key.serialize_pem();
+        Pair { certificate, key }
+    }
+}
+
+/// What is in every fixture's `tls/`.
+static PAIR: LazyLock<Pair> = LazyLock::new(|| Pair::new(2026..2028));
+
 /// A directory where `aloomu.accreditation.json` makes the provider "aloomu" on `127.0.0.1` the
-/// backstop of `au`, signed by [`Fixture::authority`].
+/// backstop of `au`, signed by [`Fixture::authority`], and `tls/cert.pem` is a certificate until
+/// 2028 whose key is `tls/key.pem`.
 pub struct Fixture {
     /// Where the files are.
     pub directory: TempDir,
@@ -30,6 +58,9 @@ impl Fixture {
         };
         let statement = fixture.statement("aloomu", "au", &["127.0.0.1"], 365);
         fixture.accredit("aloomu", statement);
+        std::fs::create_dir(fixture.directory.path().join("tls")).unwrap();
+        fixture.write("tls/cert.pem", &PAIR.certificate);
+        fixture.write("tls/key.pem", &PAIR.key);
         fixture
     }
 

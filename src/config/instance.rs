@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-use super::model::{Cores, Driver, Instance};
+use super::model::{Cores, Driver, Instance, Tls};
 use super::reader::{Table, Text, Value};
+use super::{Surroundings, tls};
 use crate::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
 
 /// Core threads of one process.
@@ -25,6 +26,7 @@ pub(super) struct Read<'t> {
     pub(super) expose_providers: bool,
     pub(super) groups: Groups,
     pub(super) jurisdiction: Option<(Jurisdiction, Value<'t>)>,
+    pub(super) tls: Option<Tls>,
 }
 
 impl Read<'_> {
@@ -37,11 +39,12 @@ impl Read<'_> {
             driver: self.driver,
             expose_providers: self.expose_providers,
             groups: self.groups,
+            tls: self.tls,
         })
     }
 }
 
-pub(super) fn read<'t>(table: Table<'t>) -> Read<'t> {
+pub(super) fn read<'t>(table: Table<'t>, surroundings: &Surroundings<'_>) -> Read<'t> {
     let listen = listen(&table);
     let read = Read {
         jurisdiction: jurisdiction(&table),
@@ -58,8 +61,11 @@ pub(super) fn read<'t>(table: Table<'t>) -> Read<'t> {
         ),
         expose_providers: table.flag("expose_providers", false),
         groups: groups(table.table("groups")),
+        tls: table
+            .get("tls")
+            .and_then(|value| tls::server(value.table()?, surroundings)),
     };
-    table.not_built(&["tls", "currency"]);
+    table.not_built(&["currency"]);
     table.finish();
     read
 }

@@ -14,6 +14,7 @@ pub mod model;
 mod problems;
 mod provider;
 mod reader;
+mod tls;
 mod values;
 
 #[cfg(test)]
@@ -109,7 +110,7 @@ pub fn parse(
 
 /// None only after a complaint.
 fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Config> {
-    let instance = instance::read(root.table("instance"));
+    let instance = instance::read(root.table("instance"), surroundings);
     let timeouts = figures::timeouts(root.table("timeouts"));
     let breaker = figures::breaker(root.table("breaker"), &figures::BREAKER);
     let authorities = accreditation::authorities(root.tables("authority"));
@@ -120,8 +121,10 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         root.warn("there is no [[key]]: every call will get 401");
     }
 
+    let system_roots = tls::SystemRoots::default();
     let context = provider::Context {
         surroundings,
+        system_roots: &system_roots,
         authorities: &authorities,
         timeouts: &timeouts,
         breaker: &breaker,

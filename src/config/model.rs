@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::base::{KeyDigest, Secret};
+use crate::net::{ClientTls, ServerTls};
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
 use crate::policy::meter::Rate;
@@ -37,7 +38,7 @@ pub struct Config {
 }
 
 /// `[instance]`: what and where this instance is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Instance {
     /// The jurisdiction that this instance stands in.
     pub jurisdiction: Jurisdiction,
@@ -53,7 +54,36 @@ pub struct Instance {
     pub expose_providers: bool,
     /// Named groups of jurisdictions for residency rules.
     pub groups: Groups,
+    /// `[instance.tls]`; none: plaintext.
+    pub tls: Option<Tls>,
 }
+
+/// `[instance.tls]`: what clients are shown, and what they are asked for.
+#[derive(Clone)]
+pub struct Tls {
+    /// Path of the certificate, as written in the file.
+    pub certificate: String,
+    /// Path of its private key, as written in the file.
+    pub private_key: String,
+    /// Path of what clients' certificates are verified by, as written in the file; none: clients
+    /// show none.
+    pub client_ca: Option<String>,
+    /// When the certificate ends.
+    pub not_after: jiff::Timestamp,
+    /// All of it, as connections need it.
+    pub server: ServerTls,
+}
+
+impl Tls {
+    /// Whether the certificate is no longer valid: it is until the end of its last second (RFC
+    /// 5280 section 4.1.2.5).
+    pub fn has_expired(&self, now: jiff::Timestamp) -> bool {
+        now.as_second() > self.not_after.as_second()
+    }
+}
+
+/// The path of a file of trust anchors, as written in the configuration.
+pub type CaFile = String;
 
 /// `instance.cores`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +149,9 @@ pub struct Provider {
     pub accreditation: Option<Accredited>,
     /// Its replicas; never empty.
     pub endpoints: Vec<Endpoint>,
+    /// What the certificates of its `https://` endpoints are verified by; none: the system's
+    /// roots.
+    pub ca: Option<CaFile>,
     /// The ranges that its names may resolve to; empty = any.
     pub addresses: Vec<IpNet>,
     /// Capability → the provider's model name.
@@ -149,8 +182,8 @@ pub struct Accredited {
     pub valid_until: jiff::Timestamp,
 }
 
-/// One replica: `http://HOST[:PORT][/PREFIX]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One replica: `http://HOST[:PORT][/PREFIX]`, or with `https://`.
+#[derive(Clone)]
 pub struct Endpoint {
     /// As written in the file; with the provider's name, its identity across reloads.
     pub url: String,
@@ -160,22 +193,30 @@ pub struct Endpoint {
     pub port: u16,
     /// What goes in front of `/chat/completions`: `/v1`, or the URL's own path.
     pub prefix: String,
+    /// For `https://`: whom to expect there, and who vouches for it.
+    pub tls: Option<ClientTls>,
 }
 
 impl Endpoint {
-    /// The `Host` field value (RFC 9112 section 3.2): brackets around IPv6, port unless 80.
+    /// The `Host` field value (RFC 9112 section 3.2): brackets around IPv6, no port if it is the
+    /// scheme's own.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') {
             format!("[{}]", self.host)
         } else {
             self.host.clone()
         };
-        if self.port == 80 {
+        if self.port == default_port(self.tls.is_some()) {
             host
         } else {
             format!("{host}:{}", self.port)
         }
     }
+}
+
+/// The port of a URL without one (RFC 9110 sections 4.2.1 and 4.2.2).
+pub fn default_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
 }
 
 /// `provider.models`

@@ -8,12 +8,14 @@ use super::accreditation::{self, Authority};
 use super::endpoint::parse_endpoint;
 use super::figures;
 use super::instance::{self, jurisdiction};
-use super::model::{Accredited, Endpoint, Models, Provider};
+use super::model::{Accredited, CaFile, Endpoint, Models, Provider};
 use super::reader::{Table, Value};
+use super::tls::{SystemRoots, Trust};
 use super::values::{Names, is_name};
 use super::{Surroundings, credential};
 use crate::base::Secret;
 use crate::base::ids::ENDPOINTS_MAX;
+use crate::net::ClientTls;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::Timeouts;
 use crate::policy::residency::Jurisdiction;
@@ -27,6 +29,7 @@ const MODEL_BYTES_MAX: usize = 256;
 /// What every provider is read against.
 pub(super) struct Context<'c> {
     pub(super) surroundings: &'c Surroundings<'c>,
+    pub(super) system_roots: &'c SystemRoots,
     pub(super) authorities: &'c [Authority],
     pub(super) timeouts: &'c Timeouts,
     pub(super) breaker: &'c BreakerConfig,
@@ -44,6 +47,7 @@ pub(super) struct Draft<'t> {
     pub(super) endpoints_at: Option<Value<'t>>,
     pub(super) endpoints: Vec<Endpoint>,
     accredited: Option<Accredited>,
+    ca: Option<CaFile>,
     addresses: Vec<IpNet>,
     api_key: Option<Secret>,
     timeouts: Timeouts,
@@ -57,6 +61,7 @@ impl Draft<'_> {
             jurisdiction: self.jurisdiction?,
             accreditation: self.accredited,
             endpoints: self.endpoints,
+            ca: self.ca,
             addresses: self.addresses,
             models: self.models,
             api_key: self.api_key,
@@ -77,7 +82,14 @@ pub(super) fn read<'t>(
     let jurisdiction = jurisdiction(&table).map(|(jurisdiction, _)| jurisdiction);
     let addresses = addresses(&table);
     let endpoints_at = table.required("endpoints", "an array of URLs");
-    let endpoints = endpoints(endpoints_at.as_ref(), &addresses);
+    let ca = table.get("ca");
+    let trust = Trust::read(ca.as_ref(), context.system_roots, context.surroundings);
+    let (endpoints, any_https) = endpoints(endpoints_at.as_ref(), &addresses, &trust);
+    if let Some(ca) = ca
+        && !any_https
+    {
+        ca.fail("expected an https:// endpoint beside it: nothing else is verified");
+    }
     let models_at = table.required("models", MODELS_EXPECTED);
     let api_key = table.get("api_key").and_then(|value| value.table());
     let accreditation_at = table.get("accreditation");
@@ -98,6 +110,7 @@ pub(super) fn read<'t>(
         endpoints_at,
         endpoints,
         accredited,
+        ca: trust.into_file(),
         addresses,
         api_key: api_key.and_then(|table| credential::read(table, context.surroundings)),
         timeouts: figures::provider_timeouts(table.table("timeouts"), context.timeouts),
@@ -167,27 +180,33 @@ fn addresses(table: &Table<'_>) -> Vec<IpNet> {
     elements.into_iter().filter_map(range).collect()
 }
 
-fn endpoints(at: Option<&Value<'_>>, addresses: &[IpNet]) -> Vec<Endpoint> {
+/// The endpoints, and whether one of them is `https://`, however far it could be read.
+fn endpoints(
+    at: Option<&Value<'_>>,
+    addresses: &[IpNet],
+    trust: &Trust<'_>,
+) -> (Vec<Endpoint>, bool) {
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    let mut any_https = false;
     let Some(at) = at else {
-        return Vec::new();
+        return (endpoints, any_https);
     };
     let elements = at.array().unwrap_or_default();
     if at.is_array() && elements.is_empty() {
         at.fail("expected at least one URL");
     }
-    let mut endpoints: Vec<Endpoint> = Vec::new();
     for element in elements {
         let Some(url) = element.text("a URL") else {
             continue;
         };
-        let endpoint = match parse_endpoint(url.text) {
-            Ok(endpoint) => endpoint,
+        let parsed = match parse_endpoint(url.text) {
+            Ok(parsed) => parsed,
             Err(error) => {
                 element.fail(error.to_string());
                 continue;
             }
         };
-        let address = endpoint.host.parse::<IpAddr>();
+        let address = parsed.host.parse::<IpAddr>();
         if let Ok(address) = address.map(|address| address.to_canonical())
             && !addresses.is_empty()
             && !addresses.iter().any(|range| range.contains(&address))
@@ -196,16 +215,31 @@ fn endpoints(at: Option<&Value<'_>>, addresses: &[IpNet]) -> Vec<Endpoint> {
                 "expected an address inside the provider's `addresses`, found {address}"
             ));
         }
-        let target = |of: &Endpoint| (of.host.clone(), of.port, of.prefix.clone());
-        if endpoints
-            .iter()
-            .any(|other| target(other) == target(&endpoint))
-        {
+        if endpoints.iter().any(|other| {
+            (&other.host, other.port, &other.prefix) == (&parsed.host, parsed.port, &parsed.prefix)
+        }) {
             element.fail("expected each endpoint once");
         }
-        endpoints.push(endpoint);
+        any_https |= parsed.https;
+        endpoints.push(Endpoint {
+            url: url.text.to_owned(),
+            tls: parsed
+                .https
+                .then(|| client_tls(&element, trust, &parsed.host))
+                .flatten(),
+            host: parsed.host,
+            port: parsed.port,
+            prefix: parsed.prefix,
+        });
     }
-    endpoints
+    (endpoints, any_https)
+}
+
+/// None only after a complaint.
+fn client_tls(at: &Value<'_>, trust: &Trust<'_>, host: &str) -> Option<ClientTls> {
+    ClientTls::new(trust.roots(at)?, host)
+        .map_err(|error| at.fail(error.to_string()))
+        .ok()
 }
 
 const MODELS_EXPECTED: &str =

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
-use super::fixture::Fixture;
+use super::fixture::{Fixture, Pair};
 use super::*;
 use crate::base::KeyDigest;
 use crate::policy::accreditation::AuthorityKey;
@@ -81,6 +81,15 @@ fn surroundings() -> Fixture {
     let fixture = Fixture::new();
     fixture.write("empty", "\n");
     fixture.write("two-lines", "a\nb");
+    fixture.write("long", &"-".repeat(64 * 1024 + 1));
+    let certificate = std::fs::read_to_string(fixture.directory.path().join("tls/cert.pem"));
+    let certificate = certificate.unwrap();
+    fixture.write("tls/torn.pem", &certificate[..certificate.len() / 2]);
+    let lines = certificate.lines().enumerate();
+    let kept = lines.filter(|(number, _)| *number != 2);
+    let garbage: Vec<&str> = kept.map(|(_, line)| line).collect();
+    fixture.write("tls/garbage.pem", &garbage.join("\n"));
+    fixture.write("tls/other-key.pem", &Pair::new(2026..2028).key);
     let statement = |name, code, host, days| fixture.statement(name, code, &[host], days);
     fixture.accredit("fleet", statement("fleet", "au", "127.0.0.1", 365));
     fixture.accredit("abroad", statement("aloomu", "nz", "127.0.0.1", 365));
@@ -98,7 +107,11 @@ fn surroundings() -> Fixture {
 #[test]
 fn every_error_has_its_line_its_key_and_what_was_expected() {
     let fixture = surroundings();
-    let blocks = include_str!("testdata/errors.txt").split("\n\n").skip(1);
+    let files = [
+        include_str!("testdata/errors.txt"),
+        include_str!("testdata/errors-tls.txt"),
+    ];
+    let blocks = files.iter().flat_map(|file| file.split("\n\n").skip(1));
     let mut seen = 0;
     for block in blocks
         .map(str::trim)
@@ -246,7 +259,6 @@ fn of_the_whole_format_each_part_that_is_not_built_is_refused_by_name() {
         keys,
         [
             "instance.currency",
-            "instance.tls",
             "limits.pipelined_requests",
             "market",
             "ledger",

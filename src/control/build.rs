@@ -103,6 +103,7 @@ pub fn build(
         max_attempts: config.retry.max_attempts.get(),
         expose_providers: config.instance.expose_providers,
         access_log: config.log.access,
+        tls: config.instance.tls.as_ref().map(|tls| tls.server.clone()),
     };
     Ok(Built { routes, refused })
 }
@@ -142,6 +143,7 @@ fn build_provider(
             addresses,
             authority: endpoint.authority().into(),
             prefix: endpoint.prefix.as_str().into(),
+            tls: endpoint.tls.clone(),
         });
     }
     Ok(Provider {

@@ -9,7 +9,7 @@ use super::breakers::{BreakerBoard, News};
 use super::build::{BuildError, Built, Refused, build};
 use super::registry::Registry;
 use super::resolve::{Lookups, Resolved, host_names};
-use crate::base::{Clock, Moment, ProviderId};
+use crate::base::{Clock, EndpointId, Moment, ProviderId};
 use crate::config::{Config, Key};
 use crate::policy::breaker::Transition;
 use crate::policy::retry::RepeatBudget;
@@ -24,6 +24,9 @@ const LOOK_UP_UNKNOWN_EVERY: Duration = Duration::from_secs(5);
 
 /// How much longer than a call a probe may take until its result counts as lost.
 const PROBE_GRACE: Duration = Duration::from_secs(5);
+
+/// How long nothing is said of an endpoint's TLS that was said before.
+const SAY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// What the office counts itself.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +69,10 @@ pub struct Desk {
     failing: BTreeSet<String>,
     budgets: BTreeMap<ProviderId, RepeatBudget>,
     expired: BTreeSet<ProviderId>,
+    /// Whether it was said that the certificate which clients are shown has expired.
+    certificate_expired: bool,
+    /// What was last said of an endpoint's TLS, and when.
+    unshaken: HashMap<EndpointId, (&'static str, Moment)>,
     /// Since when a probe slot has been seen taken.
     probing: HashMap<Target, Moment>,
     draining: bool,
@@ -112,6 +119,8 @@ impl Desk {
             failing: BTreeSet::new(),
             budgets: BTreeMap::new(),
             expired: BTreeSet::new(),
+            certificate_expired: false,
+            unshaken: HashMap::new(),
             probing: HashMap::new(),
             draining: false,
             pending: News::None,
@@ -188,6 +197,9 @@ impl Desk {
                 }
                 self.pending = self.pending.max(news);
             }
+            Fact::Unshaken {
+                endpoint, why, at, ..
+            } => self.note_unshaken(endpoint, why, at),
             Fact::Probe {
                 target,
                 outcome,
@@ -197,6 +209,18 @@ impl Desk {
                 self.note_transition(target, transition);
             }
         }
+    }
+
+    /// Says what is wrong with an endpoint's TLS, which no status and no counter would tell.
+    fn note_unshaken(&mut self, endpoint: EndpointId, why: &'static str, now: Moment) {
+        let last = self.unshaken.get(&endpoint);
+        if last.is_some_and(|&(said, at)| said == why && now.since(at) < SAY_AGAIN_AFTER) {
+            return;
+        }
+        self.unshaken.insert(endpoint, (why, now));
+        self.log_target(Target::Endpoint(endpoint), |provider, endpoint| {
+            tracing::warn!(provider, endpoint, why, "TLS handshake failed");
+        });
     }
 
     fn take_in_successes(&mut self, target: Target, now: Moment) {
@@ -466,6 +490,23 @@ impl Desk {
                 );
             }
         }
+    }
+
+    /// Says, once, that the certificate which clients are shown has expired. It is shown on: some
+    /// clients may accept it still, and none would accept nothing.
+    pub fn check_certificate(&mut self, wall: jiff::Timestamp) {
+        let tls = self.config.instance.tls.as_ref();
+        let expired = tls.filter(|tls| tls.has_expired(wall));
+        if let Some(tls) = expired
+            && !self.certificate_expired
+        {
+            tracing::error!(
+                certificate = tls.certificate,
+                not_after = %tls.not_after,
+                "the certificate has expired: clients will refuse it"
+            );
+        }
+        self.certificate_expired = expired.is_some();
     }
 
     /// Tells the cores to take no new calls.

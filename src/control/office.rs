@@ -385,7 +385,9 @@ impl Loop {
             return;
         }
         let mut desk = self.desk.borrow_mut();
-        desk.check_accreditations(jiff::Timestamp::now());
+        let wall = jiff::Timestamp::now();
+        desk.check_accreditations(wall);
+        desk.check_certificate(wall);
         let hosts = desk.due_lookups(self.clock.now());
         if hosts.is_empty() {
             return;

@@ -181,6 +181,7 @@ pub fn metrics(desk: &Desk) -> String {
     breaker_metrics(desk, &names, &mut page);
     provider_metrics(desk, &names, &mut page);
     key_metrics(desk, &mut page);
+    certificate_metric(desk, &mut page);
     instance_metrics(desk, &mut page);
     page.finish()
 }
@@ -294,6 +295,18 @@ fn key_metrics(desk: &Desk, page: &mut Exposition) {
                 page.sample(&labels, meter.refused(limit));
             }
         }
+    }
+}
+
+/// As a point in time, which Prometheus' own tools for certificates expect.
+fn certificate_metric(desk: &Desk, page: &mut Exposition) {
+    if let Some(tls) = &desk.config.instance.tls {
+        page.family(
+            "srpd_tls_certificate_not_after_seconds",
+            Kind::Gauge,
+            "When the certificate that clients are shown expires, in seconds since the epoch.",
+        );
+        page.sample_float(&[], tls.not_after.as_second() as f64);
     }
 }
 

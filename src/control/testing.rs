@@ -55,7 +55,9 @@ pub fn provider(name: &str, code: &str, url: &str) -> Provider {
             host: host.into(),
             port: port.parse().expect("a port"),
             prefix: "/v1".into(),
+            tls: None,
         }],
+        ca: None,
         addresses: Vec::new(),
         models: Models {
             named: [].into(),
@@ -109,6 +111,7 @@ pub fn config() -> Config {
             driver: Driver::Auto,
             expose_providers: false,
             groups: Groups::new(),
+            tls: None,
         },
         limits: Limits {
             head_bytes: 32_768,

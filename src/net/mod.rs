@@ -23,5 +23,6 @@ mod testing;
 pub use buffer::Buffer;
 pub use deadline::{Deadline, Deadlines, Ends};
 pub use gather::Gather;
-pub use pool::Pool;
+pub use pool::{Pool, Terms};
 pub use stream::{Conn, Reader, Writer};
+pub use tls::{BadTls, ClientTls, Roots, ServerTls, Trust};

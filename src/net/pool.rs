@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::buffer::{Buffer, SMALL};
 use super::stream::Conn;
+use super::tls::Trust;
 use crate::base::ids::ENDPOINTS_MAX;
 use crate::base::{EndpointId, Moment};
 
@@ -18,6 +19,17 @@ pub const IDLE_PER_ENDPOINT_MAX: usize = 256;
 struct Idle {
     conn: Conn,
     since: Moment,
+}
+
+/// What a connection must be like to stay in the pool, as its endpoint is configured now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    /// It leads to one of these.
+    pub addresses: &'a [SocketAddr],
+    /// It was verified so; none: it is in plaintext.
+    pub trust: Option<Trust>,
+    /// It has been idle for less than that.
+    pub keep_alive: Duration,
 }
 
 /// The pool of one core.
@@ -44,12 +56,20 @@ impl Pool {
 
     /// The connection that was used last, if one is alive. Its reader is armed. `addresses` are
     /// the endpoint's now: a connection to one that is no longer among them is closed, so that
-    /// what the endpoint's name may resolve to is also all that it is reached at.
-    pub fn take(&mut self, endpoint: EndpointId, addresses: &[SocketAddr]) -> Option<Conn> {
+    /// what the endpoint's name may resolve to is also all that it is reached at. So is one whose
+    /// other side was not verified as `trust` says, or at all: a connection is only ever used for
+    /// what it was opened for.
+    pub fn take(
+        &mut self,
+        endpoint: EndpointId,
+        addresses: &[SocketAddr],
+        trust: Option<Trust>,
+    ) -> Option<Conn> {
         let stack = &mut self.endpoints[endpoint.index()];
         while let Some(mut idle) = stack.pop() {
             self.idle -= 1;
-            if addresses.contains(&idle.conn.peer) && idle.conn.reader.is_quiet() {
+            let fits = addresses.contains(&idle.conn.peer) && idle.conn.trust == trust;
+            if fits && idle.conn.reader.is_quiet() {
                 return Some(idle.conn);
             }
         }
@@ -78,12 +98,12 @@ impl Pool {
     }
 
     /// Drops what has been idle for longer than its endpoint's keep-alive, what the provider has
-    /// closed, and what leads to none of its endpoint's addresses. `terms` gives both; none for
-    /// an endpoint that is gone. Returns how many.
+    /// closed, and what leads to none of its endpoint's addresses or was verified in another way.
+    /// `terms` gives all of that; none for an endpoint that is gone. Returns how many.
     pub fn sweep<'a>(
         &mut self,
         now: Moment,
-        terms: impl Fn(EndpointId) -> Option<(Duration, &'a [SocketAddr])>,
+        terms: impl Fn(EndpointId) -> Option<Terms<'a>>,
     ) -> usize {
         let before = self.idle;
         for (index, stack) in self.endpoints.iter_mut().enumerate() {
@@ -91,10 +111,11 @@ impl Pool {
                 continue;
             }
             let endpoint = u16::try_from(index).ok().map(EndpointId);
-            let (keep_alive, addresses) = endpoint.and_then(&terms).unwrap_or_default();
+            let terms = endpoint.and_then(&terms).unwrap_or_default();
             stack.retain_mut(|idle| {
-                addresses.contains(&idle.conn.peer)
-                    && now.since(idle.since) < keep_alive
+                terms.addresses.contains(&idle.conn.peer)
+                    && idle.conn.trust == terms.trust
+                    && now.since(idle.since) < terms.keep_alive
                     && idle.conn.reader.is_quiet()
             });
         }
@@ -110,6 +131,8 @@ mod tests {
 
     use super::super::deadline::{Deadlines, Ends};
     use super::super::testing::{on_each_driver, pair, settle};
+    use super::super::tls::ClientTls;
+    use super::super::tls::testing::Authority;
     use super::*;
 
     const HERE: EndpointId = EndpointId(7);
@@ -133,14 +156,22 @@ mod tests {
         peers.iter().map(|(address, _)| *address).collect()
     }
 
+    fn terms(keep_alive: Duration, addresses: &[SocketAddr]) -> Terms<'_> {
+        Terms {
+            addresses,
+            trust: None,
+            keep_alive,
+        }
+    }
+
     #[test]
     fn the_connection_used_last_comes_first_with_its_read_in_flight() {
         on_each_driver(|| async {
             let (mut pool, mut peers) = filled(3).await;
             let known = addresses(&peers);
-            assert!(pool.take(EndpointId(8), &known).is_none());
+            assert!(pool.take(EndpointId(8), &known, None).is_none());
             for expected in known.iter().rev() {
-                let mut conn = pool.take(HERE, &known).unwrap();
+                let mut conn = pool.take(HERE, &known, None).unwrap();
                 assert_eq!(conn.peer, *expected);
                 assert!(conn.reader.is_armed());
                 peers.pop().unwrap().1.write_all(b"answer").unwrap();
@@ -149,7 +180,7 @@ mod tests {
                 assert!(buffer.prepend(&[b' '; 32]), "the headroom is there");
             }
             assert_eq!(pool.idle(), 0);
-            assert!(pool.take(HERE, &known).is_none());
+            assert!(pool.take(HERE, &known, None).is_none());
         });
     }
 
@@ -164,7 +195,7 @@ mod tests {
                 .write_all(b"HTTP/1.1 408 Too late\r\n\r\n")
                 .unwrap();
             settle().await;
-            let conn = pool.take(HERE, &known).unwrap();
+            let conn = pool.take(HERE, &known, None).unwrap();
             assert_eq!(conn.peer, known[0]);
             assert_eq!(pool.idle(), 0);
         });
@@ -188,8 +219,53 @@ mod tests {
         on_each_driver(|| async {
             let (mut pool, peers) = filled(2).await;
             let known = addresses(&peers);
-            assert_eq!(pool.take(HERE, &known[..1]).unwrap().peer, known[0]);
+            assert_eq!(pool.take(HERE, &known[..1], None).unwrap().peer, known[0]);
             assert_eq!(pool.idle(), 0);
+        });
+    }
+
+    #[test]
+    fn what_was_verified_otherwise_or_not_at_all_is_not_used() {
+        on_each_driver(|| async {
+            let here = |authority: &Authority| {
+                let tls = ClientTls::new(&authority.roots(), "127.0.0.1").unwrap();
+                Some(tls.trust())
+            };
+            let (one, other) = (Authority::make(), Authority::make());
+            let elsewhere = Some(one.client().trust());
+            assert_eq!(here(&one), here(&one));
+            let trusts = [None, here(&one), here(&other), elsewhere];
+            for (made, asked) in trusts
+                .iter()
+                .flat_map(|it| trusts.map(|asked| (*it, asked)))
+            {
+                let deadlines = Deadlines::default();
+                let (mut conn, _peer) = pair(&deadlines).await;
+                let known = [conn.peer];
+                conn.trust = made;
+                let mut pool = Pool::new(0);
+                pool.put(HERE, conn, Moment(0));
+                let kept = Terms {
+                    trust: made,
+                    ..terms(MINUTE, &known)
+                };
+                assert_eq!(pool.sweep(Moment(0), |_| Some(kept)), 0);
+                let asked_of = Terms {
+                    trust: asked,
+                    ..kept
+                };
+                if made == asked {
+                    assert!(pool.take(HERE, &known, asked).is_some());
+                    continue;
+                }
+                assert_eq!(pool.sweep(Moment(0), |_| Some(asked_of)), 1);
+                let (mut conn, _peer) = pair(&deadlines).await;
+                let known = [conn.peer];
+                conn.trust = made;
+                pool.put(HERE, conn, Moment(0));
+                assert!(pool.take(HERE, &known, asked).is_none());
+                assert_eq!(pool.idle(), 0);
+            }
         });
     }
 
@@ -200,15 +276,15 @@ mod tests {
             let (mut pool, mut peers) = filled(5).await;
             let known = addresses(&peers);
             let now = Moment(0) + Duration::from_secs(5);
-            assert_eq!(pool.sweep(now, |_| Some((MINUTE, &known))), 0);
+            assert_eq!(pool.sweep(now, |_| Some(terms(MINUTE, &known))), 0);
             let young = Duration::from_secs(5);
-            assert_eq!(pool.sweep(now, |_| Some((young, &known))), 1);
+            assert_eq!(pool.sweep(now, |_| Some(terms(young, &known))), 1);
             drop(peers.pop());
             settle().await;
-            assert_eq!(pool.sweep(now, |_| Some((MINUTE, &known))), 1);
-            assert_eq!(pool.sweep(now, |_| Some((MINUTE, &known[2..]))), 1);
+            assert_eq!(pool.sweep(now, |_| Some(terms(MINUTE, &known))), 1);
+            assert_eq!(pool.sweep(now, |_| Some(terms(MINUTE, &known[2..]))), 1);
             assert_eq!(pool.idle(), 2);
-            let gone = |endpoint| (endpoint != HERE).then_some((MINUTE, &known[..]));
+            let gone = |endpoint| (endpoint != HERE).then_some(terms(MINUTE, &known));
             assert_eq!(pool.sweep(now, gone), 2);
             assert_eq!(pool.idle(), 0);
         });

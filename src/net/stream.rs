@@ -19,10 +19,12 @@ use super::buffer::Buffer;
 use super::deadline::{Deadline, Deadlines};
 use super::gather::Gather;
 use super::socket::{reset, shut_down};
+use super::tls::Trust;
 
 mod handshake;
 mod sealed;
 
+pub use handshake::Unopened;
 use sealed::Sealed;
 
 /// One connection, either side.
@@ -35,6 +37,8 @@ pub struct Conn {
     pub reader: Reader,
     /// Sends.
     pub writer: Writer,
+    /// Whom the other side was verified by; none in plaintext, and for clients.
+    pub(super) trust: Option<Trust>,
 }
 
 impl Conn {
@@ -54,6 +58,7 @@ impl Conn {
                 half: write,
                 fd,
             },
+            trust: None,
         })
     }
 

@@ -20,11 +20,11 @@ pub struct Limits {
 /// `[timeouts]`, with a provider's overrides applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the first byte of a request to its last header byte.
+    /// From the first byte of a request to its last header byte; of a client's TLS handshake.
     pub head: Duration,
     /// Between two reads of a request body.
     pub body: Duration,
-    /// Of one TCP connect to an endpoint.
+    /// Of one connect to an address of an endpoint, the TLS handshake included.
     pub connect: Duration,
     /// Of an attempt: until its first body byte.
     pub first_byte: Duration,

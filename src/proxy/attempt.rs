@@ -5,13 +5,14 @@ use std::io;
 use std::time::Duration;
 
 use super::core::Core;
+use super::handshake;
 use super::inbound::{Inbound, Kind, Patience};
 use super::message::{Edit, Message, Order, compose};
 use super::settle::Attempt;
 use super::verdict::Verdict;
 use crate::base::Moment;
 use crate::net::stream::is_own_shortage;
-use crate::net::{Conn, Ends};
+use crate::net::{ClientTls, Conn, Ends};
 use crate::openai::fault::{Fault, read_fault};
 use crate::openai::{First, Usage, first_event, inspect_json};
 use crate::policy::limits::Timeouts;
@@ -85,10 +86,11 @@ fn pooled(core: &Core, attempt: &Attempt<'_>) -> Option<Conn> {
         return None;
     }
     let endpoint = attempt.endpoint();
+    let trust = endpoint.tls.as_ref().map(ClientTls::trust);
     let conn = core
         .pool
         .borrow_mut()
-        .take(endpoint.id, &endpoint.addresses)?;
+        .take(endpoint.id, &endpoint.addresses, trust)?;
     core.metrics.pool_reused();
     Some(conn)
 }
@@ -105,7 +107,7 @@ async fn connect(
         if left == Duration::ZERO {
             return Err(Verdict::Deadline);
         }
-        match Conn::connect(address, timeouts.connect.min(left), &core.deadlines).await {
+        match handshake::call_on(core, attempt, address, timeouts.connect.min(left)).await {
             Ok(conn) => {
                 core.metrics.pool_opened();
                 return Ok(conn);

@@ -7,6 +7,7 @@ use super::body::{self, Unread};
 use super::call::{self, End};
 use super::client::Client;
 use super::core::Core;
+use super::handshake::{self, Welcome};
 use super::intake::{Intake, Received, Wish, new_request_id};
 use super::message::Body;
 use super::models;
@@ -22,7 +23,11 @@ use crate::telemetry::Outcome;
 /// Serves a connection to its end.
 pub async fn serve(core: Rc<Core>, conn: Conn) {
     let _counted = Counted::new(&core);
-    let mut client = Client::new(conn);
+    let mut client = match handshake::welcome(&core, conn).await {
+        Welcome::In(conn) => Client::new(conn),
+        Welcome::Plain(conn) => return send_away(&core, Client::new(conn)).await,
+        Welcome::Out => return,
+    };
     loop {
         let after = match receive(&core, &mut client).await {
             Ok(None) => return,
@@ -34,6 +39,16 @@ pub async fn serve(core: Rc<Core>, conn: Conn) {
             After::Close => return client.close(core.recently()).await,
             After::Abort => return client.conn.shut_down(),
         }
+    }
+}
+
+/// Tells a client in plaintext that TLS is spoken here.
+async fn send_away(core: &Core, mut client: Client) {
+    let message = "a request in plaintext was sent to a port that speaks TLS: use https";
+    let rejection = Rejection::new(ErrorCode::BadRequest, message);
+    match refuse_unread(core, &mut client, rejection).await {
+        After::Next | After::Close => client.close(core.recently()).await,
+        After::Abort => client.conn.shut_down(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::inbound::{HEADROOM, Inbound};
 use super::leases::{Allowance, Exhausted, Leases};
 use super::targets::Targets;
 use crate::base::{Clock, EndpointId, Moment, Prng};
-use crate::net::{Deadlines, Pool};
+use crate::net::{ClientTls, Deadlines, Pool, Terms};
 use crate::tables::{Board, Fact, MeterId, Routes, View};
 use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
 
@@ -261,7 +261,11 @@ impl Core {
             let mut owners = routes.providers.iter();
             owners.find_map(|owner| {
                 let known = owner.endpoints.iter().find(|known| known.id == endpoint)?;
-                Some((owner.timeouts.keep_alive, known.addresses.as_slice()))
+                Some(Terms {
+                    addresses: &known.addresses,
+                    trust: known.tls.as_ref().map(ClientTls::trust),
+                    keep_alive: owner.timeouts.keep_alive,
+                })
             })
         });
         for _ in 0..evicted {

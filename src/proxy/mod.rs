@@ -1,6 +1,6 @@
 //! The corridor: the way of a call, from the bytes that arrive to the settlement. Hot path.
 //!
-//! [`connection`] reads requests, [`intake`] decides whose they are and where they may go,
+//! [`handshake`] lets a client in, [`connection`] reads requests, [`intake`] decides whose they are and where they may go,
 //! [`call`] tries the candidates, [`attempt`] speaks to one endpoint, [`relay`] carries the
 //! answer back, [`settle`] closes the books.
 
@@ -12,6 +12,7 @@ pub mod client;
 pub mod conclude;
 pub mod connection;
 pub mod core;
+pub mod handshake;
 pub mod inbound;
 pub mod intake;
 pub mod leases;

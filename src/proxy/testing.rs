@@ -81,6 +81,7 @@ fn routes(endpoints: u16) -> Routes {
         addresses: vec![([127, 0, 0, 1], 9).into()],
         authority: "p.example".into(),
         prefix: "/v1".into(),
+        tls: None,
     });
     let provider = Provider {
         id: ProviderId(0),
@@ -120,5 +121,6 @@ fn routes(endpoints: u16) -> Routes {
         max_attempts: 3,
         expose_providers: false,
         access_log: false,
+        tls: None,
     }
 }

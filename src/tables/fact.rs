@@ -49,6 +49,17 @@ pub enum Fact {
         /// Until when nothing is sent to it.
         until: Moment,
     },
+    /// An endpoint can be reached, and no TLS session begun with it: what an operator must hear of.
+    Unshaken {
+        /// Whose endpoint.
+        provider: ProviderId,
+        /// Which one.
+        endpoint: EndpointId,
+        /// What is wrong with it.
+        why: &'static str,
+        /// When.
+        at: Moment,
+    },
     /// A half-open probe ended; the office frees the probe slot when it has taken the result in.
     Probe {
         /// What was probed.

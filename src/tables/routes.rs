@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::meter::{Meter, MeterId};
 use crate::base::{CapabilityId, EndpointId, KeyDigest, KeyId, ProviderId, Secret};
+use crate::net::{ClientTls, ServerTls};
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::chain::Chain;
 use crate::policy::limits::{Limits, Timeouts};
@@ -39,6 +40,8 @@ pub struct Routes {
     pub expose_providers: bool,
     /// `log.access`
     pub access_log: bool,
+    /// `[instance.tls]`: what new client connections begin with; none: plaintext.
+    pub tls: Option<ServerTls>,
 }
 
 /// Client keys by digest. How long a look-up takes tells nobody a digest: where a digest lies
@@ -179,7 +182,7 @@ pub struct Provider {
 }
 
 /// An endpoint of a provider.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Endpoint {
     /// Its id.
     pub id: EndpointId,
@@ -190,6 +193,8 @@ pub struct Endpoint {
     pub authority: Box<str>,
     /// What goes in front of `/chat/completions`.
     pub prefix: Box<str>,
+    /// What connections to it begin with; none: plaintext.
+    pub tls: Option<ClientTls>,
 }
 
 #[cfg(test)]

@@ -49,5 +49,6 @@ pub fn routes() -> Routes {
         max_attempts: 1,
         expose_providers: false,
         access_log: false,
+        tls: None,
     }
 }

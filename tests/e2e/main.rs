@@ -24,3 +24,4 @@ mod selftest;
 mod smuggling;
 mod streams;
 mod support;
+mod tls;

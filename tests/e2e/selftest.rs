@@ -4,7 +4,9 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use crate::support::wire::Ended;
-use crate::support::{Ask, BlackHole, Client, Refusing, Reply, Upstream, delta, ms};
+use crate::support::{
+    Ask, Authority, BlackHole, Client, Refusing, Reply, Upstream, delta, ms, tls,
+};
 
 #[test]
 fn a_whole_response_and_its_request() {
@@ -22,6 +24,42 @@ fn a_whole_response_and_its_request() {
     assert_eq!((request.connection, request.on_connection), (0, 1));
     assert_eq!((upstream.connections(), upstream.count()), (1, 2));
     assert!(upstream.bytes_in() > 100 && upstream.bytes_out() > 100);
+}
+
+#[test]
+fn over_tls_the_tools_work_as_they_do_without() {
+    let authority = Authority::new();
+    let upstream = Upstream::in_turn(vec![
+        Reply::chat("hello"),
+        Reply::new()
+            .pause(ms(20))
+            .send("HTTP/1.1 200 OK\r\n\r\nall")
+            .close(),
+        Reply::new()
+            .send("HTTP/1.1 200 OK\r\n\r\na part")
+            .truncate(),
+        Reply::new().stall(),
+    ])
+    .over_tls(authority.server().server());
+    let config = tls::client(&authority);
+    let connect = || Client::over_tls(upstream.address(), &config, tls::NAME).expect("TLS");
+    let mut client = connect();
+    assert_eq!(client.ask(&Ask::chat("smart")).said(), "hello");
+    assert!(client.ask(&Ask::get("/")).complete, "close_notify");
+    let mut client = connect();
+    let cut = client.ask(&Ask::get("/"));
+    assert_eq!((cut.text().as_str(), cut.complete), ("a part", false));
+    let mut client = connect();
+    client.send(Ask::get("/").bytes());
+    upstream.wait_requests(4);
+    client.close();
+    upstream.wait_closed(1);
+    let shaken = upstream.shaken();
+    assert_eq!(shaken[0].name.as_deref(), Some(tls::NAME));
+    assert!(!shaken[0].resumed && shaken[1].resumed);
+    let stranger = tls::client(&Authority::new());
+    assert!(Client::over_tls(upstream.address(), &stranger, tls::NAME).is_err());
+    upstream.wait_unshaken(1);
 }
 
 #[test]

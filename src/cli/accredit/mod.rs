@@ -91,7 +91,7 @@ mod tests {
         for (provider, jurisdiction, endpoint, days, says) in [
             ("a b", "au", "http://a", "1", "1 to 64 characters"),
             ("a", "xx", "http://a", "1", "ISO 3166-1"),
-            ("a", "au", "a.example", "1", "http://HOST"),
+            ("a", "au", "a.example", "1", "http(s)://HOST"),
             ("a", "au", "http://a", "0", "0 is not in 1..=3650"),
         ] {
             let given = [

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::cli::Failure;
-use crate::config::endpoint::{EndpointError, host_of};
+use crate::config::endpoint::{EndpointError, parse_endpoint};
 use crate::policy::accreditation::{AuthorityKey, Statement};
 use crate::policy::residency::Jurisdiction;
 
@@ -60,5 +60,5 @@ fn jurisdiction(text: &str) -> Result<Jurisdiction, &'static str> {
 }
 
 fn host(url: &str) -> Result<String, EndpointError> {
-    host_of(url)
+    parse_endpoint(url).map(|endpoint| endpoint.host)
 }

@@ -1,43 +1,60 @@
 //! From a TCP connection to a TLS one.
 
-use std::io;
+use std::{fmt, io};
 
 use super::Conn;
 use super::sealed::seal;
-use crate::net::buffer::{Buffer, TINY};
-use crate::net::socket::shut_down;
 use crate::net::tls::{Broken, ClientTls, Opening, ServerTls, Session};
 use crate::net::turnstile;
 
-/// Bytes that are taken in from a client whose handshake has failed, so that the alert that says
-/// why isn't lost to a reset.
-const LINGER_BYTES_MAX: usize = 64 * 1024;
+/// A client with which TLS could not be opened.
+pub struct Unopened {
+    /// `TimedOut` if the deadline has passed; else what the kernel says, or a
+    /// [`Broken`]: [`cause`](crate::net::tls::cause) tells the kind.
+    pub error: io::Error,
+    /// The connection as it is now: an alert may just have been sent, and must not be lost to a
+    /// reset. What was read of the client's bytes is gone.
+    pub conn: Conn,
+}
+
+impl fmt::Debug for Unopened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl From<Unopened> for io::Error {
+    fn from(unopened: Unopened) -> io::Error {
+        unopened.error
+    }
+}
 
 impl Conn {
     /// Opens TLS as the server. Its duration is bounded by the connection's deadline, which the
     /// caller sets.
     ///
     /// # Errors
-    /// `TimedOut` if the deadline has passed; else what the kernel says, or a
-    /// [`Broken`]: [`cause`](crate::net::tls::cause) tells the kind.
-    pub async fn accept_tls(mut self, tls: &ServerTls) -> io::Result<Conn> {
-        let session = Session::server(tls).map_err(io::Error::from)?;
-        match self.shake(session).await {
+    /// See [`Unopened`].
+    pub async fn accept_tls(mut self, tls: &ServerTls) -> Result<Conn, Unopened> {
+        let shaken = match Session::server(tls) {
+            Ok(session) => self.shake(session).await,
+            Err(broken) => Err(broken.into()),
+        };
+        match shaken {
             Ok(session) => Ok(seal(self, session)),
-            Err(error) => {
-                self.linger().await;
-                Err(error)
-            }
+            Err(error) => Err(Unopened { error, conn: self }),
         }
     }
 
     /// Opens TLS as the client, and makes sure that the other side is who it should be.
     ///
     /// # Errors
-    /// As [`Conn::accept_tls`].
+    /// `TimedOut` if the deadline has passed; else what the kernel says, or a
+    /// [`Broken`]: [`cause`](crate::net::tls::cause) tells the kind.
     pub async fn connect_tls(mut self, tls: &ClientTls) -> io::Result<Conn> {
         let session = Session::client(tls).map_err(io::Error::from)?;
         let session = self.shake(session).await?;
+        self.trust = Some(tls.trust());
         Ok(seal(self, session))
     }
 
@@ -53,6 +70,10 @@ impl Conn {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             let shaken = session.shake();
+            if matches!(shaken, Err(Broken::Plaintext)) {
+                // An alert would tell nothing to whoever sent it.
+                return Err(Broken::Plaintext.into());
+            }
             if let Some(words) = session.take_outgoing() {
                 let (sent, _) = self.writer.send(words).await;
                 if let (Ok(_), Err(error)) = (&shaken, sent) {
@@ -83,18 +104,6 @@ impl Conn {
         match self.deadline.fired() {
             true => io::ErrorKind::TimedOut.into(),
             false => error,
-        }
-    }
-
-    /// Closes after an alert, and takes in what is still on its way.
-    async fn linger(&mut self) {
-        shut_down(self.writer.fd, libc::SHUT_WR);
-        let mut taken = 0;
-        while taken < LINGER_BYTES_MAX {
-            match self.reader.read(Buffer::with_capacity(TINY)).await {
-                (Ok(n), _) if n > 0 => taken += n,
-                _ => break,
-            }
         }
     }
 }

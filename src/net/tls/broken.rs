@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::{AlertDescription, Error, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 /// What is wrong with a TLS connection. The message tells no secret.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +10,9 @@ pub enum Broken {
     /// The first bytes are not a TLS record.
     #[error("the other side does not speak TLS")]
     NotTls,
+    /// The first byte is a capital letter, as of a request of HTTP in plaintext.
+    #[error("the other side speaks in plaintext")]
+    Plaintext,
     /// rustls found the fault, or was told of it in an alert.
     #[error("{0}")]
     Protocol(#[from] Error),
@@ -52,6 +55,8 @@ pub enum Cause {
     Gone,
     /// The other side doesn't speak TLS.
     NotTls,
+    /// It speaks in plaintext, such as HTTP's.
+    Plaintext,
     /// No protocol version, cipher suite, group or application protocol in common.
     NothingInCommon,
     /// This side doesn't accept the other's certificate, or got none.
@@ -69,6 +74,7 @@ impl Cause {
             Cause::Timeout => "timeout",
             Cause::Gone => "gone",
             Cause::NotTls => "not_tls",
+            Cause::Plaintext => "plaintext",
             Cause::NothingInCommon => "nothing_in_common",
             Cause::Certificate => "certificate",
             Cause::Refused => "refused",
@@ -82,11 +88,46 @@ pub fn cause(error: &io::Error) -> Cause {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     match inner {
         Some(Broken::NotTls) => Cause::NotTls,
+        Some(Broken::Plaintext) => Cause::Plaintext,
         Some(Broken::Protocol(error)) => protocol(error),
         Some(Broken::Truncated | Broken::Ended) => Cause::Gone,
         Some(Broken::Fruitless | Broken::Oversized | Broken::Unexpected) => Cause::Protocol,
         None if error.kind() == io::ErrorKind::TimedOut => Cause::Timeout,
         None => Cause::Gone,
+    }
+}
+
+/// What an operator should know of a failed handshake with a server, in a few words of ours: what
+/// the other side sent is in none of them.
+pub fn flaw(error: &io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    if let Some(Broken::Protocol(Error::InvalidCertificate(wrong))) = inner {
+        return certificate_flaw(wrong);
+    }
+    match cause(error) {
+        Cause::Timeout => "not in time",
+        Cause::Gone => "it ended the connection",
+        Cause::NotTls | Cause::Plaintext => "it does not speak TLS",
+        Cause::NothingInCommon => "no version, cipher suite or protocol in common",
+        Cause::Certificate => "its certificate is not accepted",
+        Cause::Refused => "it asks for a certificate of ours",
+        Cause::Protocol => "it does not keep to the protocol",
+    }
+}
+
+fn certificate_flaw(wrong: &CertificateError) -> &'static str {
+    use CertificateError as Wrong;
+    match wrong {
+        Wrong::Expired | Wrong::ExpiredContext { .. } => "its certificate has expired",
+        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => "its certificate is not valid yet",
+        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
+            "its certificate bears another name"
+        }
+        Wrong::UnknownIssuer => "its certificate is of an unknown issuer",
+        Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => {
+            "its certificate is not for servers"
+        }
+        _ => "its certificate is not accepted",
     }
 }
 

@@ -6,10 +6,15 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor};
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, Error, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
@@ -84,6 +89,24 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, BadTls> {
     })
 }
 
+/// A chain with its key. Of the key only the cryptographic library's own copy is left, which it
+/// wipes itself.
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    mut key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, BadTls> {
+    let loaded = aws_lc_rs::sign::any_supported_type(&key);
+    key.zeroize();
+    let loaded =
+        loaded.map_err(|_unsupported| BadTls::Key("one of a kind that is not supported".into()))?;
+    let certified = CertifiedKey::new(chain, loaded);
+    match certified.keys_match() {
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(Error::InconsistentKeys(_)) => Err(BadTls::Mismatch),
+        Err(error) => Err(BadTls::Certificate(error.to_string())),
+    }
+}
+
 /// The authorities of a PEM file, or what was found instead.
 fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
@@ -130,13 +153,8 @@ impl ServerTls {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let mut config = builder
-            .with_single_cert(chain, key)
-            .map_err(|error| match error {
-                Error::InconsistentKeys(_) => BadTls::Mismatch,
-                Error::InvalidCertificate(_) => BadTls::Certificate(error.to_string()),
-                _ => BadTls::Key("one of a kind that is not supported".into()),
-            })?;
+        let shown = SingleCertAndKey::from(certified(chain, key)?);
+        let mut config = builder.with_cert_resolver(Arc::new(shown));
         config.alpn_protocols = vec![HTTP11.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(setup)?;
@@ -150,7 +168,15 @@ impl ServerTls {
 
 /// Whom providers' certificates are verified by. Cheap to clone.
 #[derive(Clone)]
-pub struct Roots(Arc<RootCertStore>);
+pub struct Roots {
+    store: Arc<RootCertStore>,
+    digest: [u8; 32],
+}
+
+/// Whom a connection was verified by, and as whom: tells apart what must not be mistaken for each
+/// other. The same authorities are the same trust, wherever and in whatever order they were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trust(u64);
 
 impl Roots {
     /// The authorities that this machine trusts: `SSL_CERT_FILE` and `SSL_CERT_DIR`, or where
@@ -165,7 +191,7 @@ impl Roots {
         // Single ones that are too old or too odd are passed over, as everybody does.
         store.add_parsable_certificates(found.certs);
         match (store.is_empty(), found.errors.first()) {
-            (false, _) => Ok(Roots(Arc::new(store))),
+            (false, _) => Ok(Roots::of(store)),
             (true, None) => Err(BadTls::System("none".into())),
             (true, Some(error)) => Err(BadTls::System(format!("none: {error}"))),
         }
@@ -177,7 +203,37 @@ impl Roots {
     /// There are none, or one can't be used.
     pub fn from_pem(pem: &[u8]) -> Result<Roots, BadTls> {
         let store = authorities(pem).map_err(BadTls::Authorities)?;
-        Ok(Roots(Arc::new(store)))
+        Ok(Roots::of(store))
+    }
+
+    fn of(store: RootCertStore) -> Roots {
+        let mut digests: Vec<[u8; 32]> = store.roots.iter().map(digest).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        Roots {
+            store: Arc::new(store),
+            digest: Sha256::digest(digests.as_flattened()).into(),
+        }
+    }
+}
+
+fn digest(anchor: &TrustAnchor<'_>) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    let parts = [&anchor.subject, &anchor.subject_public_key_info];
+    for part in parts.into_iter().chain(&anchor.name_constraints) {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+impl Trust {
+    fn new(roots: &Roots, name: &ServerName<'_>) -> Trust {
+        let mut hasher = Sha256::new();
+        hasher.update(roots.digest);
+        hasher.update(name.to_str().as_bytes());
+        let digest = hasher.finalize();
+        Trust(digest.first_chunk().copied().map_or(0, u64::from_be_bytes))
     }
 }
 
@@ -187,6 +243,7 @@ impl Roots {
 pub struct ClientTls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    trust: Trust,
 }
 
 impl ClientTls {
@@ -205,14 +262,21 @@ impl ClientTls {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&VERSIONS)
             .map_err(setup)?
-            .with_root_certificates(Arc::clone(&roots.0))
+            .with_root_certificates(Arc::clone(&roots.store))
             .with_no_client_auth();
         config.alpn_protocols = vec![HTTP11.to_vec()];
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Ok(ClientTls {
             config: Arc::new(config),
+            trust: Trust::new(roots, &name),
             name,
         })
+    }
+
+    /// What connections that are opened with this are verified by.
+    #[inline]
+    pub fn trust(&self) -> Trust {
+        self.trust
     }
 
     pub(super) fn connection(&self) -> Result<UnbufferedClientConnection, Error> {

@@ -14,8 +14,8 @@ pub(super) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use broken::{Broken, Cause, cause};
-pub use config::{BadTls, ClientTls, Roots, ServerTls};
+pub use broken::{Broken, Cause, cause, flaw};
+pub use config::{BadTls, ClientTls, Roots, ServerTls, Trust};
 pub(super) use record::PAYLOAD_MAX;
 pub use session::Opening;
 pub(super) use session::{Received, Session};

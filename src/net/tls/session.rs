@@ -217,6 +217,7 @@ impl Session {
             Next::Alien => self.fresh().len(),
         };
         let opens = self.is_shaking() && self.fruitless == Fruitless::default();
+        let letter = self.fresh().first().is_some_and(u8::is_ascii_uppercase);
         if self.held + size > HANDSHAKE_BYTES_MAX {
             self.broken = true;
             return Err(Broken::Oversized);
@@ -228,6 +229,7 @@ impl Session {
             self.broken = true;
             return Err(match seen {
                 Err(broken) if !opens => broken,
+                _ if opens && letter => Broken::Plaintext,
                 _ => Broken::NotTls,
             });
         }

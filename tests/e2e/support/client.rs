@@ -2,8 +2,12 @@
 //! with its arrival times.
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
+
+use super::tls::Secured;
 use super::wire::{Chunk, Ended, Wire, field, fields};
 
 /// A silence longer than this fails the test.
@@ -262,6 +266,27 @@ impl Client {
         }
     }
 
+    /// Connects, and begins with TLS.
+    ///
+    /// # Errors
+    /// What the handshake fails with.
+    pub fn over_tls(
+        address: SocketAddr,
+        config: &Arc<ClientConfig>,
+        name: &str,
+    ) -> std::io::Result<Client> {
+        let stream = TcpStream::connect(address).expect("a connection to srpd");
+        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        let secured = Secured::client(stream, config, name)?;
+        let wire = Wire::secured(secured, PATIENCE);
+        Ok(Client { wire })
+    }
+
+    /// The TLS on it.
+    pub fn tls(&self) -> &Secured {
+        self.wire.tls().expect("TLS")
+    }
+
     /// Sends raw bytes; a peer that has left is no error here.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.wire.send(bytes.as_ref());
@@ -322,6 +347,17 @@ impl Client {
     pub fn assert_closed(&mut self) {
         while self.wire.fill() {}
         assert_eq!(String::from_utf8_lossy(self.wire.pending()), "");
+    }
+
+    /// Whether the connection ends in an error of TLS before there is an answer; waits for either.
+    pub fn is_refused(&mut self) -> bool {
+        while self.wire.pending().is_empty() && self.wire.fill() {}
+        matches!(self.wire.ended, Some(Ended::Alerted | Ended::Reset))
+    }
+
+    /// Asserts that.
+    pub fn assert_refused(&mut self) {
+        assert!(self.is_refused(), "{:?}", self.wire.ended);
     }
 
     /// Everything until the connection ends.

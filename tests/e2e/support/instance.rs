@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{Ask, Client, Response};
 use super::setup::{SRPD, Setup};
+use super::tls::NAME;
 
 /// A running instance; it ends with this value, and its log is shown if the test fails.
 pub struct Instance {
@@ -91,6 +93,14 @@ impl Instance {
     /// A new client connection.
     pub fn connect(&self) -> Client {
         Client::connect(self.data)
+    }
+
+    /// A new client connection over TLS.
+    ///
+    /// # Errors
+    /// What the handshake fails with.
+    pub fn connect_tls(&self, config: &Arc<ClientConfig>) -> std::io::Result<Client> {
+        Client::over_tls(self.data, config, NAME)
     }
 
     /// Sends a request on a connection of its own and reads its response.

@@ -4,6 +4,7 @@ pub mod client;
 pub mod instance;
 pub mod reply;
 pub mod setup;
+pub mod tls;
 pub mod upstream;
 pub mod wire;
 
@@ -13,7 +14,8 @@ pub use client::{Ask, Client, KEY, Response};
 pub use instance::{Instance, eventually, within};
 pub use reply::{Reply, chat_body, delta, usage_only};
 pub use setup::Setup;
-pub use upstream::{BlackHole, Refusing, Request, Upstream};
+pub use tls::{Authority, Identity};
+pub use upstream::{BlackHole, Mute, Refusing, Request, Upstream};
 
 /// So many milliseconds.
 pub const fn ms(count: u64) -> Duration {

@@ -13,8 +13,10 @@ pub enum Step {
     Stall,
     /// Ends the connection with a RST.
     Reset,
-    /// Ends the connection with a FIN.
+    /// Ends the connection in an orderly way: a FIN, over TLS a close_notify before it.
     Close,
+    /// Ends the connection with a FIN alone, whatever TLS asks for.
+    Truncate,
 }
 
 /// A reply; a connection that no step ended is kept alive.
@@ -140,6 +142,12 @@ impl Reply {
     /// Then a RST.
     pub fn reset(mut self) -> Reply {
         self.steps.push(Step::Reset);
+        self
+    }
+
+    /// Then a FIN without a close_notify.
+    pub fn truncate(mut self) -> Reply {
+        self.steps.push(Step::Truncate);
         self
     }
 

@@ -8,6 +8,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 use super::client::KEY;
+use super::tls::{Authority, Identity};
 
 /// The binary under test.
 pub const SRPD: &str = env!("CARGO_BIN_EXE_srpd");
@@ -120,6 +121,36 @@ impl Setup {
             }
         }
         self
+    }
+
+    /// Adds lines to a provider's table.
+    pub fn more(mut self, provider: &str, lines: &str) -> Setup {
+        for candidate in &mut self.providers {
+            if candidate.name == provider {
+                candidate.more.push_str(&format!("\n{lines}"));
+            }
+        }
+        self
+    }
+
+    /// Speaks TLS to clients, and shows them this.
+    pub fn over_tls(self, identity: &Identity) -> Setup {
+        self.section("instance.tls", "certificate = \"cert.pem\"")
+            .section("instance.tls", "private_key = \"key.pem\"")
+            .shows(identity)
+    }
+
+    /// Puts another certificate in the place of the one that clients are shown.
+    pub fn shows(self, identity: &Identity) -> Setup {
+        self.file("cert.pem", &identity.certificate)
+            .file("key.pem", &identity.key)
+    }
+
+    /// Has a provider's certificates verified by an authority.
+    pub fn trusting(self, provider: &str, authority: &Authority) -> Setup {
+        let file = format!("{provider}-ca.pem");
+        self.file(&file, &authority.pem())
+            .more(provider, &format!("ca = \"{file}\""))
     }
 
     /// Adds a capability; `more` is lines for its table.

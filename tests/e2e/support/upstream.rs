@@ -1,16 +1,17 @@
 //! A scripted provider on a port of its own. It does exactly what its script says, byte for
 //! byte, and remembers what it was sent and when it was left.
 
-use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::reply::{Reply, Step};
+use super::tls::{Secured, Shaken};
 use super::wire::{Chunk, Wire, field, fields};
 
 /// How long a scripted upstream waits for anything before it gives a connection up.
@@ -65,6 +66,8 @@ struct Seen {
     bytes_in: usize,
     bytes_out: usize,
     sent: Vec<Instant>,
+    shaken: Vec<Shaken>,
+    unshaken: usize,
     streams: Vec<TcpStream>,
 }
 
@@ -72,6 +75,8 @@ struct Shared {
     script: Mutex<Script>,
     /// Whether it answers as soon as it has a request's head.
     early: bool,
+    /// What its connections begin with; none: plaintext.
+    tls: Mutex<Option<Arc<ServerConfig>>>,
     seen: Mutex<Seen>,
     changed: Condvar,
     stopping: AtomicBool,
@@ -113,6 +118,7 @@ impl Upstream {
         let shared = Arc::new(Shared {
             script: Mutex::new(Arc::new(script)),
             early,
+            tls: Mutex::new(None),
             seen: Mutex::default(),
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
@@ -142,9 +148,37 @@ impl Upstream {
         self.set(move |_| reply.clone());
     }
 
+    /// Speaks TLS from the next connection on.
+    pub fn over_tls(self, config: Arc<ServerConfig>) -> Upstream {
+        self.set_tls(Some(config));
+        self
+    }
+
+    /// Speaks TLS, or plaintext, from the next connection on.
+    pub fn set_tls(&self, config: Option<Arc<ServerConfig>>) {
+        *self.shared.tls.lock().expect("tls") = config;
+    }
+
     /// Its base URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let secured = self.shared.tls.lock().expect("tls").is_some();
+        let scheme = if secured { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Its base URL with a name for its address.
+    pub fn url_by_name(&self, name: &str) -> String {
+        self.url().replace("127.0.0.1", name)
+    }
+
+    /// How its TLS handshakes went, in the order in which they ended.
+    pub fn shaken(&self) -> Vec<Shaken> {
+        self.shared.seen().shaken.clone()
+    }
+
+    /// Waits until `count` handshakes have failed.
+    pub fn wait_unshaken(&self, count: usize) {
+        self.wait("failed handshakes", |seen| seen.unshaken >= count);
     }
 
     /// Where it listens.
@@ -248,18 +282,39 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         });
         let shared = Arc::clone(shared);
         thread::spawn(move || {
-            let left_by_peer = serve(Wire::new(stream, PATIENCE), number, &shared);
-            if left_by_peer {
+            let Some(mut wire) = open(stream, &shared) else {
+                return;
+            };
+            if serve(&mut wire, number, &shared) {
                 shared.note(|seen| seen.closed.push((number, Instant::now())));
             }
         });
     }
 }
 
+/// The connection, with TLS if that is spoken here. None if the handshake fails.
+fn open(stream: TcpStream, shared: &Shared) -> Option<Wire> {
+    let config = shared.tls.lock().expect("tls").clone();
+    let Some(config) = config else {
+        return Some(Wire::new(stream, PATIENCE));
+    };
+    stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    match Secured::server(stream, &config) {
+        Ok(secured) => {
+            shared.note(|seen| seen.shaken.push(secured.terms()));
+            Some(Wire::secured(secured, PATIENCE))
+        }
+        Err(_) => {
+            shared.note(|seen| seen.unshaken += 1);
+            None
+        }
+    }
+}
+
 /// Serves one connection; true if the peer ended it.
-fn serve(mut wire: Wire, connection: usize, shared: &Shared) -> bool {
+fn serve(wire: &mut Wire, connection: usize, shared: &Shared) -> bool {
     for on_connection in 0.. {
-        let Some((head, body)) = read_request(&mut wire, shared) else {
+        let Some((head, body)) = read_request(wire, shared) else {
             return true;
         };
         let mut request = Request {
@@ -275,7 +330,7 @@ fn serve(mut wire: Wire, connection: usize, shared: &Shared) -> bool {
             seen.requests.push(request.clone());
         });
         let script = Arc::clone(&shared.script.lock().expect("script"));
-        match play(&mut wire, script(&request), shared) {
+        match play(wire, script(&request), shared) {
             Played::KeepAlive => {}
             Played::Ended => return false,
             Played::LeftByPeer => return true,
@@ -326,19 +381,19 @@ fn play(wire: &mut Wire, reply: Reply, shared: &Shared) -> Played {
             Step::Send(bytes) => {
                 shared.note(|seen| seen.sent.push(Instant::now()));
                 for piece in bytes.chunks(65536) {
-                    if wire.stream().write_all(piece).is_err() {
+                    if !wire.send(piece) {
                         return Played::LeftByPeer;
                     }
                     shared.note(|seen| seen.bytes_out += piece.len());
                 }
             }
             Step::Pause(time) => {
-                if left_within(wire.stream(), time) {
+                if wire.left_within(time) {
                     return Played::LeftByPeer;
                 }
             }
             Step::Stall => {
-                left_within(wire.stream(), PATIENCE);
+                wire.left_within(PATIENCE);
                 return Played::LeftByPeer;
             }
             Step::Reset => {
@@ -347,8 +402,13 @@ fn play(wire: &mut Wire, reply: Reply, shared: &Shared) -> Played {
                 hang_up(wire, shared);
                 return Played::Ended;
             }
-            Step::Close => {
+            Step::Truncate => {
                 let _ = wire.stream().shutdown(std::net::Shutdown::Write);
+                hang_up(wire, shared);
+                return Played::Ended;
+            }
+            Step::Close => {
+                wire.finish();
                 hang_up(wire, shared);
                 return Played::Ended;
             }
@@ -361,30 +421,6 @@ fn play(wire: &mut Wire, reply: Reply, shared: &Shared) -> Played {
 fn hang_up(wire: &Wire, shared: &Shared) {
     let peer = wire.stream().peer_addr().ok();
     shared.note(|seen| seen.streams.retain(|s| s.peer_addr().ok() != peer));
-}
-
-/// Whether the peer ends the connection within `time`; sent bytes stay where they are.
-fn left_within(stream: &TcpStream, time: Duration) -> bool {
-    let deadline = Instant::now() + time;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
-        }
-        stream.set_read_timeout(Some(left)).expect("timeout");
-        let peeked = stream.peek(&mut [0]);
-        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
-        match peeked {
-            Ok(0) => return true,
-            // More bytes than it asked for: nothing to watch by, so just wait.
-            Ok(_) => thread::sleep(left.min(Duration::from_millis(5))),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return false;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return true,
-        }
-    }
 }
 
 /// A port where connects are refused, kept from everybody else for as long as this lives.
@@ -402,6 +438,21 @@ impl Refusing {
     /// Its base URL.
     pub fn url(&self) -> String {
         url_of(&self.0)
+    }
+}
+
+/// A port where connections are taken and nothing is ever said or read.
+pub struct Mute(TcpListener);
+
+impl Mute {
+    /// Listens; the kernel takes the connections.
+    pub fn new() -> Mute {
+        Mute(TcpListener::bind("127.0.0.1:0").expect("a free port"))
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.0.local_addr().expect("its address"))
     }
 }
 

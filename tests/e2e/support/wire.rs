@@ -1,17 +1,24 @@
 //! Reading HTTP/1.1 off a socket as slowly and as literally as a test needs it. Shared by the
 //! scripted upstream and the client, and independent of the code under test.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
+
+use super::tls::Secured;
 
 /// How the other side ended the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// A FIN.
+    /// A FIN; over TLS a close_notify.
     Closed,
+    /// A FIN without the close_notify that TLS asks for.
+    Truncated,
     /// A RST.
     Reset,
+    /// An alert of TLS.
+    Alerted,
 }
 
 /// The next piece of a chunked body.
@@ -25,9 +32,49 @@ pub enum Chunk {
     Cut(Vec<u8>),
 }
 
+enum Transport {
+    Plain(TcpStream),
+    Secured(Box<Secured>),
+}
+
+impl Transport {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Transport::Plain(stream) => stream.read(space),
+            Transport::Secured(secured) => secured.read(space),
+        }
+    }
+
+    /// Waits for anything to come. In plaintext it stays where it is, so that a sender still finds
+    /// nobody who reads; TLS can't be looked at without reading.
+    fn look(&mut self) -> io::Result<Looked> {
+        let mut space = [0; 4096];
+        Ok(match self {
+            Transport::Plain(stream) => match stream.peek(&mut space)? {
+                0 => Looked::End,
+                _ => Looked::Unread,
+            },
+            Transport::Secured(secured) => match secured.read(&mut space)? {
+                0 => Looked::End,
+                count => Looked::Read(space[..count].to_vec()),
+            },
+        })
+    }
+}
+
+/// What a look at a connection showed.
+enum Looked {
+    /// Its end.
+    End,
+    /// Bytes, which are still there.
+    Unread,
+    /// Bytes.
+    Read(Vec<u8>),
+}
+
 /// A connection with what has been read from it and not been used yet.
 pub struct Wire {
-    stream: TcpStream,
+    transport: Transport,
     buffer: Vec<u8>,
     /// When bytes last arrived.
     pub last_read: Instant,
@@ -38,24 +85,82 @@ pub struct Wire {
 impl Wire {
     /// Reads wait for `patience` at most; a longer silence is a panic.
     pub fn new(stream: TcpStream, patience: Duration) -> Wire {
-        stream.set_nodelay(true).expect("nodelay");
-        stream.set_read_timeout(Some(patience)).expect("timeout");
-        Wire {
-            stream,
+        Wire::over(Transport::Plain(stream), patience)
+    }
+
+    /// The same with TLS.
+    pub fn secured(secured: Secured, patience: Duration) -> Wire {
+        Wire::over(Transport::Secured(Box::new(secured)), patience)
+    }
+
+    fn over(transport: Transport, patience: Duration) -> Wire {
+        let wire = Wire {
+            transport,
             buffer: Vec::new(),
             last_read: Instant::now(),
             ended: None,
-        }
+        };
+        wire.stream().set_nodelay(true).expect("nodelay");
+        wire.stream()
+            .set_read_timeout(Some(patience))
+            .expect("timeout");
+        wire
     }
 
     /// The socket itself.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        match &self.transport {
+            Transport::Plain(stream) => stream,
+            Transport::Secured(secured) => secured.tcp(),
+        }
+    }
+
+    /// The TLS on it.
+    pub fn tls(&self) -> Option<&Secured> {
+        match &self.transport {
+            Transport::Plain(_) => None,
+            Transport::Secured(secured) => Some(secured),
+        }
     }
 
     /// Writes all of it; false if the other side is gone.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        match &mut self.transport {
+            Transport::Plain(stream) => stream.write_all(bytes).is_ok(),
+            Transport::Secured(secured) => secured.write_all(bytes).is_ok(),
+        }
+    }
+
+    /// Says that nothing more will be sent, in TLS if there is any, and ends this direction.
+    pub fn finish(&mut self) {
+        if let Transport::Secured(secured) = &mut self.transport {
+            secured.close_notify();
+        }
+        let _ = self.stream().shutdown(Shutdown::Write);
+    }
+
+    /// Whether the peer ends the connection within `time`; sent bytes are kept.
+    pub fn left_within(&mut self, time: Duration) -> bool {
+        let patience = self.stream().read_timeout().expect("timeout");
+        let deadline = Instant::now() + time;
+        let left = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break false;
+            }
+            self.stream().set_read_timeout(Some(left)).expect("timeout");
+            match self.transport.look() {
+                Ok(Looked::End) => break true,
+                // More than it asked for: nothing to watch by, so just wait.
+                Ok(Looked::Unread) => thread::sleep(left.min(Duration::from_millis(5))),
+                Ok(Looked::Read(bytes)) => self.buffer.extend(bytes),
+                Err(error) if is_timeout(&error) => break false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break true,
+            }
+        };
+        self.stream().set_read_timeout(patience).expect("timeout");
+        left
     }
 
     /// Reads once; false at the end of the connection.
@@ -64,13 +169,13 @@ impl Wire {
             return false;
         }
         let mut space = [0; 65536];
-        match self.stream.read(&mut space) {
+        match self.transport.read(&mut space) {
             Ok(0) => self.ended = Some(Ended::Closed),
             Ok(count) => {
                 self.buffer.extend_from_slice(&space[..count]);
                 self.last_read = Instant::now();
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            Err(error) if is_timeout(&error) => {
                 panic!(
                     "nothing came for too long; so far: {:?}",
                     String::from_utf8_lossy(&self.buffer)
@@ -79,6 +184,12 @@ impl Wire {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {
                 self.ended = Some(Ended::Reset);
+            }
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                self.ended = Some(Ended::Truncated);
+            }
+            Err(error) if error.get_ref().is_some_and(|it| it.is::<rustls::Error>()) => {
+                self.ended = Some(Ended::Alerted);
             }
             Err(error) => panic!("reading: {error}"),
         }
@@ -153,6 +264,10 @@ impl Wire {
             }
         }
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// Where `needle` first stands in `haystack`.

@@ -281,12 +281,12 @@ fn an_idle_connection_is_quiet_whatever_tickets_come_and_not_when_anything_else_
                 ordered.recv().unwrap();
             });
             let conn = conn.connect_tls(&authority.client()).await.unwrap();
-            let known = [conn.peer];
+            let (known, trust) = ([conn.peer], conn.trust);
             let mut pool = Pool::new(32);
             pool.put(HERE, conn, Moment(0));
             // The tickets have come by now.
             settle().await;
-            let mut conn = pool.take(HERE, &known).expect("still quiet");
+            let mut conn = pool.take(HERE, &known, trust).expect("still quiet");
             assert!(conn.reader.is_quiet());
             order.send(()).unwrap();
             let mut looks = 0;

@@ -7,6 +7,7 @@ use rustls::pki_types::ServerName;
 use super::*;
 use crate::base::Moment;
 use crate::net::Ends;
+use crate::net::stream::Unopened;
 use crate::net::testing::{on_each_driver, settle};
 use crate::net::tls::testing::Identity;
 use crate::net::tls::{BadTls, Cause, Roots, cause};
@@ -63,7 +64,12 @@ async fn attempt(
             conn.writer.send(filled(&hello)).await.0.unwrap();
             Ok(conn)
         }
-        Err(error) => Err((cause(&error), error.to_string())),
+        Err(Unopened { error, mut conn }) => {
+            // The alert is not to be lost to a reset.
+            conn.writer.finish().await;
+            while matches!(conn.reader.read(Buffer::small()).await.0, Ok(n) if n > 0) {}
+            Err((cause(&error), error.to_string()))
+        }
     };
     (accepted, client.join().unwrap())
 }
@@ -173,19 +179,35 @@ async fn answer_to(bytes: &[u8]) -> (io::Error, Vec<u8>) {
         peer.read_to_end(&mut answer).unwrap();
         answer
     });
-    let error = conn.accept_tls(&Authority::make().server()).await.err();
-    (error.unwrap(), peer.join().unwrap())
+    let unopened = conn.accept_tls(&Authority::make().server()).await.err();
+    let Unopened { error, mut conn } = unopened.unwrap();
+    conn.writer.send(filled(b"<end>")).await.0.unwrap();
+    conn.writer.finish().await;
+    (error, peer.join().unwrap())
+}
+
+#[test]
+fn who_speaks_in_plaintext_is_left_to_the_caller() {
+    on_each_driver(|| async {
+        for bytes in [
+            &b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..],
+            b"POST /v1/chat/completions HTTP/1.1\r\n",
+            b"P",
+        ] {
+            let (error, answer) = answer_to(bytes).await;
+            assert_eq!(cause(&error), Cause::Plaintext);
+            assert_eq!(answer, b"<end>", "nothing but what the caller says");
+        }
+    });
 }
 
 #[test]
 fn who_speaks_something_else_is_told_so_in_an_alert() {
     on_each_driver(|| async {
         for bytes in [
-            &b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..],
-            b"POST /v1/chat/completions HTTP/1.1\r\n",
-            b"SSH-2.0-OpenSSH_9.2\r\n",
             // SSL 2.
-            b"\x80\x2e\x01\x00\x02",
+            &b"\x80\x2e\x01\x00\x02"[..],
+            b"get / http/1.1\r\n",
             // A record that is too long for any version.
             b"\x16\x03\x01\x48\x01\x01\x00",
         ] {
@@ -264,7 +286,10 @@ fn nothing_but_http_11_is_spoken_on_top() {
                         error.to_string().contains("NoApplicationProtocol"),
                         "{error}"
                     );
-                    assert_eq!(cause(&accepted.err().unwrap()), Cause::NothingInCommon);
+                    assert_eq!(
+                        cause(&accepted.err().unwrap().error),
+                        Cause::NothingInCommon
+                    );
                     assert_eq!(offered, [b"h2"]);
                 }
             }
@@ -287,7 +312,7 @@ fn a_handshake_that_stands_still_ends_with_its_deadline() {
                 let (server, client) = (authority.server(), authority.client());
                 let shaking = monoio::spawn(async move {
                     match serves {
-                        true => conn.accept_tls(&server).await,
+                        true => Ok(conn.accept_tls(&server).await?),
                         false => conn.connect_tls(&client).await,
                     }
                 });
@@ -307,8 +332,8 @@ fn who_leaves_in_mid_handshake_is_gone_and_so_are_we_when_dropped() {
         let authority = Authority::make();
         let (conn, peer) = pair(&Deadlines::default()).await;
         drop(peer);
-        let error = conn.accept_tls(&authority.server()).await.err().unwrap();
-        assert_eq!(cause(&error), Cause::Gone);
+        let unopened = conn.accept_tls(&authority.server()).await.err().unwrap();
+        assert_eq!(cause(&unopened.error), Cause::Gone);
 
         let (conn, mut peer) = pair(&Deadlines::default()).await;
         peer.write_all(&old_hello()[..20]).unwrap();

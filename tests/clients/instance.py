@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -36,6 +37,7 @@ cores = 2
 [instance.groups]
 anz = ["au", "nz"]
 
+{tls}
 [timeouts]
 connect = "1s"
 first_byte = "5s"
@@ -66,6 +68,7 @@ models = {{ fast = "qwen3-8b" }}
 name = "vendor-us"
 jurisdiction = "us"
 endpoints = ["{us}/v1"]
+{us_ca}
 models = {{ smart = "frontier-1", fast = "frontier-1-mini" }}
 api_key = {{ env = "VENDOR_US_KEY" }}
 
@@ -172,7 +175,7 @@ def accredit(directory):
 class Srpd:
     """One `srpd serve` process."""
 
-    def __init__(self, config_file, environment=None):
+    def __init__(self, config_file, environment=None, scheme="http"):
         command = [srpd_binary(), "serve", "--config", str(config_file)]
         self.lines = []
         self.process = subprocess.Popen(
@@ -191,7 +194,7 @@ class Srpd:
         if listening is None:
             self.process.kill()
             raise RuntimeError("srpd did not start:\n" + "".join(self.lines))
-        self.base_url = f"http://{listening['data'][0]}/v1"
+        self.base_url = f"{scheme}://{listening['data'][0]}/v1"
         self.admin_url = f"http://{listening['admin']}"
 
     def read(self, addresses):
@@ -227,12 +230,28 @@ def listening_in(line):
     return {"data": data, "admin": fields["admin"]}
 
 
+def server_context(pki):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pki.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def tls_table(directory, pki):
+    """Writes an authority's certificate and one of srpd's own; gives the table that names it."""
+    own = pki.issue_cert("127.0.0.1")
+    own.cert_chain_pems[0].write_to_path(directory / "cert.pem")
+    own.private_key_pem.write_to_path(directory / "key.pem")
+    pki.cert_pem.write_to_path(directory / "ca.pem")
+    return '[instance.tls]\ncertificate = "cert.pem"\nprivate_key = "key.pem"\n'
+
+
 class Instance:
     """srpd and what stands behind it."""
 
-    def __init__(self, directory, authority, consecutive_failures=1000):
+    def __init__(self, directory, authority, consecutive_failures=1000, pki=None):
+        """With a `pki` (a `trustme.CA`) it speaks TLS to clients and to vendor-us."""
         public_key, accreditation = authority
-        self.us = Upstream("vendor-us")
+        self.us = Upstream("vendor-us", pki and server_context(pki))
         self.de = Upstream("vendor-de")
         self.fleet = [Upstream("fleet-per-1"), Upstream("fleet-per-2")]
         self.aloomu = Upstream("aloomu")
@@ -245,6 +264,8 @@ class Instance:
             fleet_1=self.fleet[0].url,
             fleet_2=self.fleet[1].url,
             us=self.us.url,
+            tls=tls_table(directory, pki) if pki else "",
+            us_ca=f'ca = "{directory / "ca.pem"}"' if pki else "",
             de=self.de.url,
             key=sha256(KEY),
             limited_key=sha256(LIMITED_KEY),
@@ -255,7 +276,8 @@ class Instance:
         )
         file = directory / "srpd.toml"
         file.write_text(config)
-        self.srpd = Srpd(file, {"VENDOR_US_KEY": "sk-vendor-us"})
+        scheme = "https" if pki else "http"
+        self.srpd = Srpd(file, {"VENDOR_US_KEY": "sk-vendor-us"}, scheme)
 
     @property
     def base_url(self):

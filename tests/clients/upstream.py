@@ -47,20 +47,24 @@ STREAMED = {
 class Upstream:
     """One endpoint, on a loopback port of its own."""
 
-    def __init__(self, name):
+    def __init__(self, name, context=None):
+        """With a `context` (an `ssl.SSLContext` of a server) it speaks TLS."""
         self.name = name
+        self.scheme = "https" if context else "http"
         # What this upstream says, whole and streamed alike.
         self.text = f"Greetings from {name} to you"
         self.lock = threading.Lock()
         self.reset()
         self.server = Server(("127.0.0.1", 0), Handler)
         self.server.upstream = self
+        if context:
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
+        return f"{self.scheme}://127.0.0.1:{self.server.server_address[1]}"
 
     def reset(self):
         with self.lock:

@@ -68,7 +68,8 @@ fn credential_path(name: &str, surroundings: &Surroundings<'_>) -> Result<PathBu
     Ok(Path::new(&directory).join(name))
 }
 
-fn is_readable_by_all(path: &Path) -> bool {
+/// Whether any user of this machine can read the file.
+pub(super) fn is_readable_by_all(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o004 != 0)
 }
 

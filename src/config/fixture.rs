@@ -1,6 +1,8 @@
 //! Configurations for tests: a directory with a valid accreditation and a certificate, and a file
 //! that loads.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -60,7 +62,7 @@ impl Fixture {
         fixture.accredit("aloomu", statement);
         std::fs::create_dir(fixture.directory.path().join("tls")).unwrap();
         fixture.write("tls/cert.pem", &PAIR.certificate);
-        fixture.write("tls/key.pem", &PAIR.key);
+        fixture.write_secret("tls/key.pem", &PAIR.key);
         fixture
     }
 
@@ -93,6 +95,13 @@ impl Fixture {
     pub fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.directory.path().join(name);
         std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Writes a file that only its owner can read.
+    pub fn write_secret(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.write(name, content);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         path
     }
 

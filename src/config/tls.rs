@@ -14,6 +14,7 @@ use x509_cert::time::Time;
 use zeroize::Zeroizing;
 
 use super::Surroundings;
+use super::credential::is_readable_by_all;
 use super::model::{CaFile, Tls};
 use super::reader::{Table, Value};
 use crate::net::{BadTls, Roots, ServerTls};
@@ -176,8 +177,12 @@ fn certificates<'t>(
     let whole = surroundings.directory.join(path);
     let content = File::open(&whole).and_then(|file| bounded(file, CERTIFICATES_BYTES_MAX));
     let refused = |error| {
-        let whole = whole.display();
-        at.fail(format!("expected a readable file at {whole}: {error}"));
+        // A line of its own has a path; several have what lies there, perhaps with its key.
+        let place = match path.contains('\n') {
+            true => String::new(),
+            false => format!(" at {}", whole.display()),
+        };
+        at.fail(format!("expected a readable file{place}: {error}"));
     };
     let content = content.map_err(refused).ok()?;
     Some(Named { at, path, content })
@@ -185,8 +190,11 @@ fn certificates<'t>(
 
 fn key<'t>(at: Value<'t>, surroundings: &Surroundings<'_>) -> Option<Named<'t>> {
     let path = at.text(KEY_EXPECTED)?.text;
-    let file = File::open(surroundings.directory.join(path));
-    let content = file.and_then(|file| bounded(file, KEY_BYTES_MAX));
+    let whole = surroundings.directory.join(path);
+    if is_readable_by_all(&whole) {
+        at.warn("every user of this machine can read that file: expected mode 0600");
+    }
+    let content = File::open(whole).and_then(|file| bounded(file, KEY_BYTES_MAX));
     let refused = |error| at.fail(format!("expected a readable file: {error}"));
     let content = content.map_err(refused).ok()?;
     Some(Named { at, path, content })

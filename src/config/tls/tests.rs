@@ -1,5 +1,7 @@
 //! What is read from certificates' files, and what is said about it.
 
+use std::os::unix::fs::PermissionsExt;
+
 use jiff::Timestamp;
 
 use super::super::fixture::{Fixture, Pair};
@@ -70,6 +72,19 @@ fn an_expired_certificate_is_a_warning_at_its_line() {
 }
 
 #[test]
+fn a_key_that_every_user_can_read_is_a_warning() {
+    let fixture = Fixture::new();
+    let key = std::fs::read_to_string(fixture.directory.path().join("tls/key.pem")).unwrap();
+    assert_eq!(load(&fixture, TLS).warnings, Vec::<String>::new());
+    let shared = fixture.write("tls/shared.pem", &key);
+    std::fs::set_permissions(shared, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let warnings = load(&fixture, &TLS.replace("key.pem", "shared.pem")).warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let place = "srpd.toml:5: instance.tls.private_key: every user";
+    assert!(warnings[0].contains(place), "{warnings:?}");
+}
+
+#[test]
 fn a_certificate_that_never_ends_has_an_end_all_the_same() {
     let fixture = Fixture::new();
     let pair = Pair::new(2026..9999);
@@ -116,13 +131,19 @@ fn a_key_that_is_written_where_its_path_belongs_is_not_repeated() {
     let fixture = Fixture::new();
     let pair = Pair::new(2026..2028);
     let secret = pair.key.lines().nth(1).unwrap();
-    let written = TLS.replace("\"tls/key.pem\"", &format!("\"\"\"{}\"\"\"", pair.key));
+    let text_of_it = format!("\"\"\"{}\"\"\"", pair.key);
+    let certificate = TLS.replace("\"tls/cert.pem\"", &text_of_it);
+    let written = TLS.replace("\"tls/key.pem\"", &text_of_it);
     let broken = pair.key.replace("END", "NED");
     fixture.write("broken.pem", &broken);
-    for instance in [written, TLS.replace("tls/key.pem", "broken.pem")] {
+    for (instance, key) in [
+        (written, "private_key"),
+        (TLS.replace("tls/key.pem", "broken.pem"), "private_key"),
+        (certificate, "certificate"),
+    ] {
         let refused = fixture.parse(&text(&fixture, &instance, HOME, CA));
         let errors = refused.err().expect("no key").to_string();
-        assert!(errors.contains("instance.tls.private_key"), "{errors}");
+        assert!(errors.contains(&format!("instance.tls.{key}")), "{errors}");
         assert!(!errors.contains(&secret[..8]), "{errors}");
     }
 }

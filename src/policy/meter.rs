@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::base::Moment;
 
 /// The most units that a minute can have.
-pub const PER_MINUTE_MAX: u64 = 100_000_000_000;
+pub const PER_MINUTE_MAX: u64 = 10_000_000_000;
 
 /// No debt lasts longer, however much a provider says that a call used: minutes.
 const DEBT_MINUTES_MAX: u64 = 24 * 60;

@@ -69,9 +69,10 @@ impl Meter {
 /// A token bucket that several threads take from.
 ///
 /// The rate and the mark must change together, and a mark means nothing at another rate. So the
-/// word has the mark, and in its lowest bit where its rate stands: the office writes a new rate
-/// to the other place, which nobody reads yet, and then the word. A core whose word is overtaken
-/// by that tries again with the new one.
+/// word has the mark, and in its lowest bits the generation of its rate, which tells where that
+/// stands: the office writes a new rate to the other place, which nobody reads yet, and then the
+/// word. A core whose word is overtaken by that tries again with the new one. One that sleeps
+/// between two instructions through 256 reloads could take one rate for another: no core does.
 #[derive(Debug, Default)]
 pub struct Bucket {
     word: AtomicU64,
@@ -90,12 +91,18 @@ pub struct Standing {
     pub reset: Duration,
 }
 
-fn word(mark: Mark, place: u64) -> u64 {
-    mark.0.min(u64::MAX >> 1) << 1 | place
+/// Bits of a word that number its rate's generation. What is left is good for 13 years at the
+/// highest rate.
+const GENERATION_BITS: u32 = 8;
+const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
+
+fn word(mark: Mark, generation: u64) -> u64 {
+    let mark = mark.0.min(u64::MAX >> GENERATION_BITS);
+    mark << GENERATION_BITS | generation & GENERATION_MASK
 }
 
 fn mark(word: u64) -> Mark {
-    Mark(word >> 1)
+    Mark(word >> GENERATION_BITS)
 }
 
 impl Bucket {
@@ -115,7 +122,7 @@ impl Bucket {
         let mut seen = self.word.load(Ordering::Acquire);
         loop {
             let (made, next) = change(self.rate_of(seen)?, mark(seen))?;
-            let next = word(next, seen & 1);
+            let next = word(next, seen);
             match self
                 .word
                 .compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire)
@@ -173,15 +180,15 @@ impl Bucket {
         if rate == old {
             return;
         }
-        let place = seen & 1 ^ 1;
+        let generation = seen.wrapping_add(1);
         let per_minute = rate.map_or(0, Rate::per_minute);
-        self.rates[place as usize].store(per_minute, Ordering::Relaxed);
+        self.rates[(generation & 1) as usize].store(per_minute, Ordering::Relaxed);
         loop {
             let kept = match (old, rate) {
                 (Some(old), Some(new)) => old.convert(mark(seen), new, now),
                 _ => Mark::default(),
             };
-            let next = word(kept, place);
+            let next = word(kept, generation);
             match self
                 .word
                 .compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Acquire)

@@ -65,11 +65,12 @@ impl Conn {
 
     async fn shake(&mut self, mut session: Session) -> io::Result<Session> {
         loop {
-            turnstile::pass().await;
+            let step = turnstile::pass().await;
             if self.deadline.fired() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             let shaken = session.shake();
+            drop(step);
             if matches!(shaken, Err(Broken::Plaintext)) {
                 // An alert would tell nothing to whoever sent it.
                 return Err(Broken::Plaintext.into());

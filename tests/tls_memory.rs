@@ -54,6 +54,24 @@ impl Stage {
         }
     }
 
+    /// A handshake that is given up half way, by us.
+    async fn given_up(&self) {
+        let address = self.listener.local_addr().unwrap();
+        let limit = Duration::from_secs(10);
+        let conn = Conn::connect(address, limit, &self.deadlines)
+            .await
+            .unwrap();
+        let (mut peer, _) = self.listener.accept().unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut tls = ClientConnection::new(Arc::clone(&self.config), name).unwrap();
+        let mut hello = Vec::new();
+        tls.write_tls(&mut hello).unwrap();
+        peer.write_all(&hello[..hello.len() - 1]).unwrap();
+        let limit = Duration::from_millis(1);
+        let shaking = monoio::time::timeout(limit, conn.accept_tls(&self.tls)).await;
+        assert!(shaking.is_err());
+    }
+
     /// A connection that has served one request, and waits for the next.
     async fn idle(&self) -> (Conn, Client) {
         let address = self.listener.local_addr().unwrap();
@@ -94,10 +112,12 @@ fn idle_connections_are_small_and_handshakes_leave_nothing() {
         let stage = Stage::new();
         for _ in 0..300 {
             drop(stage.idle().await);
+            stage.given_up().await;
         }
         let before = resident();
         for _ in 0..1000 {
             drop(stage.idle().await);
+            stage.given_up().await;
         }
         let grown = resident().saturating_sub(before);
         assert!(grown <= HANDSHAKES_BYTES_MAX, "{grown} bytes more");

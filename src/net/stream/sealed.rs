@@ -13,7 +13,10 @@ use crate::net::socket::send_now;
 use crate::net::tls::{Broken, Opening, PAYLOAD_MAX, Received, Session};
 
 /// Bytes of data that are protected for one write.
-const WINDOW: usize = LARGE - 1024;
+const WINDOW: usize = LARGE - WINDOW_OVERHEAD;
+
+/// Room for the records' own bytes around them.
+const WINDOW_OVERHEAD: usize = 1024;
 
 /// What both halves share.
 struct Shared {
@@ -194,18 +197,21 @@ impl Sealed {
     fn window(&self, message: &mut impl Message) -> Result<Option<Buffer>, Broken> {
         let mut shared = self.shared.borrow_mut();
         shared.writing = false;
-        if message.left() == 0 {
-            let words = shared.session.take_outgoing();
-            shared.writing = words.is_some();
-            return Ok(words);
+        let mut out = None;
+        if message.left() == 0 || shared.session.is_broken() {
+            out = shared.session.take_outgoing();
         }
-        let mut out = Buffer::with_capacity(message.left().min(WINDOW) + 1024 - TAILROOM);
-        let mut taken = 0;
-        while message.left() > 0 && taken < WINDOW {
-            taken += message.protect(&mut shared.session, WINDOW - taken, &mut out)?;
+        if out.is_none() && message.left() > 0 {
+            let size = message.left().min(WINDOW) + WINDOW_OVERHEAD;
+            let mut window = Buffer::with_capacity(size - TAILROOM);
+            let mut taken = 0;
+            while message.left() > 0 && taken < WINDOW {
+                taken += message.protect(&mut shared.session, WINDOW - taken, &mut window)?;
+            }
+            out = Some(window);
         }
-        shared.writing = true;
-        Ok(Some(out))
+        shared.writing = out.is_some();
+        Ok(out)
     }
 }
 

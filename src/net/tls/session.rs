@@ -133,6 +133,11 @@ impl Session {
         })
     }
 
+    /// Whether an error has ended it. There may be an alert to send, and nothing else.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Whether the handshake is still under way.
     pub fn is_shaking(&self) -> bool {
         self.machine.common().is_handshaking()

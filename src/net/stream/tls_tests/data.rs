@@ -9,7 +9,7 @@ use std::task::Poll;
 use super::*;
 use crate::base::{EndpointId, Moment};
 use crate::net::Pool;
-use crate::net::buffer::HUGE;
+use crate::net::buffer::{HUGE, LARGE};
 use crate::net::gather::{Gather, Piece};
 use crate::net::testing::{on_each_driver, settle};
 use crate::net::tls::testing::Trickle;
@@ -256,6 +256,36 @@ fn a_forged_record_ends_the_connection_with_an_alert() {
         assert!(told.contains("BadRecordMac"), "{told}");
         let (late, _) = conn.writer.send(filled(b"late")).await;
         assert_eq!(late.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn an_alert_waits_for_the_write_that_is_under_way() {
+    on_each_driver(|| async {
+        let (mut conn, client) = serve(&Authority::make(), &TLS13, |stream| {
+            thread::sleep(Duration::from_millis(100));
+            stream.sock.write_all(&[23, 3, 3, 0, 40]).unwrap();
+            stream.sock.write_all(&[b'x'; 40]).unwrap();
+            thread::sleep(Duration::from_millis(100));
+            let mut received = Vec::new();
+            let told = stream.read_to_end(&mut received).unwrap_err().to_string();
+            (received, told)
+        })
+        .await;
+        let message = noise(32 << 20);
+        let (sending, receiving) = monoio::join!(
+            conn.writer.send(filled(&message)),
+            conn.reader.read(Buffer::small())
+        );
+        assert_eq!(receiving.0.unwrap_err().kind(), ErrorKind::InvalidData);
+        let (sent, rest) = sending;
+        assert_eq!(sent.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        let (received, told) = client.join().unwrap();
+        assert!(told.contains("BadRecordMac"), "{told}");
+        // What came with the alert, stock rustls keeps to itself.
+        let sent = message.len() - rest.len();
+        assert!(message.starts_with(&received) && !rest.is_empty());
+        assert!(received.len() <= sent && received.len() + LARGE >= sent);
     });
 }
 

@@ -213,15 +213,24 @@ impl Sealed {
         shared.writing = out.is_some();
         Ok(out)
     }
+
+    /// The last words, which nobody may speak after.
+    fn good_bye(&self) -> Option<Buffer> {
+        let mut shared = self.shared.borrow_mut();
+        if shared.writing {
+            return None;
+        }
+        shared.writing = true;
+        let mut words = Buffer::default();
+        shared.session.close(&mut words).is_ok().then_some(words)
+    }
 }
 
 impl Drop for Sealed {
     /// Says good-bye, if it can be said at once. A message that was given up half way has reset
     /// the connection by now.
     fn drop(&mut self) {
-        let mut shared = self.shared.borrow_mut();
-        let mut words = Buffer::default();
-        if !shared.writing && shared.session.close(&mut words).is_ok() {
+        if let Some(words) = self.good_bye() {
             send_now(self.fd, words.readable());
         }
     }
@@ -238,12 +247,10 @@ impl Writer {
     }
 
     pub(super) async fn send_good_bye(&mut self) {
-        let Some(sealed) = &self.sealed else { return };
-        let mut words = Buffer::default();
-        let closed = sealed.shared.borrow_mut().session.close(&mut words);
-        if closed.is_ok() {
-            // Who doesn't hear it, hears the end of the connection.
-            let _ = self.send_as_it_is(words).await;
-        }
+        let Some(words) = self.sealed.as_ref().and_then(Sealed::good_bye) else {
+            return;
+        };
+        // Who doesn't hear it, hears the end of the connection.
+        let _ = self.send_as_it_is(words).await;
     }
 }

@@ -88,6 +88,8 @@ pub struct Session {
     ended: bool,
     /// An error has been found: nothing can be received or sent.
     broken: bool,
+    /// It was found behind data, and hasn't been told yet.
+    fault: Option<Broken>,
 }
 
 impl Session {
@@ -118,6 +120,7 @@ impl Session {
             peer_closed: false,
             ended: false,
             broken: false,
+            fault: None,
         }
     }
 
@@ -185,11 +188,20 @@ impl Session {
                 }
             } else if !self.spill.is_empty() {
                 return Ok(Received::Data(0));
+            } else if let Some(fault) = self.fault.take() {
+                return Err(fault);
             } else if self.peer_closed {
                 return Ok(Received::End);
             }
-            if let Some(missing) = self.feed(plain)? {
-                return Ok(Received::Lacking(missing));
+            match self.feed(plain) {
+                Ok(None) => {}
+                Ok(Some(missing)) => return Ok(Received::Lacking(missing)),
+                // What came before it is as good as ever.
+                Err(fault) if got > 0 => {
+                    self.fault = Some(fault);
+                    return Ok(Received::Data(got));
+                }
+                Err(fault) => return Err(fault),
             }
         }
     }
@@ -349,9 +361,11 @@ impl Session {
         (!self.outgoing.is_empty()).then(|| std::mem::take(&mut self.outgoing))
     }
 
-    /// Puts in front what could not be sent of it. Nothing may have been protected since.
-    pub fn untake_outgoing(&mut self, buffer: Buffer) {
-        self.outgoing = buffer;
+    /// Puts back what could not be sent of it. Nothing may have been protected since.
+    pub fn untake_outgoing(&mut self, rest: Buffer) {
+        if !rest.is_empty() {
+            self.outgoing = rest;
+        }
     }
 
     /// A buffer to receive at least `lacking` bytes in, and many if `many`.

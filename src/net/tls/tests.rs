@@ -345,6 +345,22 @@ fn one_side_may_go_on_after_the_other_has_said_good_bye() {
 }
 
 #[test]
+fn what_came_before_an_error_is_received_and_then_the_error() {
+    for old in [false, true] {
+        let mut pair = Pair::of(&Authority::make(), true, version(old), None);
+        pair.shake(usize::MAX).unwrap();
+        pair.settle().unwrap();
+        pair.stock_sends(b"good");
+        pair.to_ours.extend_from_slice(&[23, 3, 3, 0, 40]);
+        pair.to_ours.extend_from_slice(&[b'x'; 40]);
+        let fault = pair.settle().unwrap_err();
+        assert!(matches!(fault, Broken::Protocol(_)), "{fault}");
+        assert_eq!(pair.ours_got, b"good");
+        assert!(matches!(pair.settle(), Err(Broken::Ended)));
+    }
+}
+
+#[test]
 fn tickets_and_key_updates_without_data_come_to_an_end() {
     let authority = Authority::make();
     let mut config = authority.stock_server(&[&TLS13], &["localhost"], false);

@@ -237,6 +237,7 @@ fn routes() -> Routes {
             headers: HEAD_LIMITS.fields,
             body_bytes: 64 << 20,
             connections_per_core: 20_000,
+            pipelined_requests: 16,
             calls_per_core: 10_000,
         },
         timeouts: timeouts(),

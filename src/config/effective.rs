@@ -87,6 +87,7 @@ fn limits(limits: &Limits) -> Value {
         "headers": limits.headers,
         "body_bytes": limits.body_bytes,
         "connections_per_core": limits.connections_per_core,
+        "pipelined_requests": limits.pipelined_requests,
         "calls_per_core": limits.calls_per_core,
     })
 }

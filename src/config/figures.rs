@@ -20,6 +20,9 @@ pub const HEADERS_MAX: usize = 256;
 /// The most that `limits.body_bytes` can be.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
+/// The most that `limits.pipelined_requests` can be.
+const PIPELINED_MAX: usize = 1024;
+
 /// The most that a limit on connections, calls or outcomes can be.
 const COUNT_MAX: u32 = 1_000_000;
 
@@ -35,9 +38,9 @@ pub(super) fn limits(table: Table<'_>) -> Limits {
         headers: table.whole("headers", 100, 1..=HEADERS_MAX),
         body_bytes: table.whole("body_bytes", 67_108_864, 1..=BODY_BYTES_MAX),
         connections_per_core: table.whole("connections_per_core", 20_000, 1..=COUNT_MAX as usize),
+        pipelined_requests: table.whole("pipelined_requests", 16, 1..=PIPELINED_MAX),
         calls_per_core: table.whole("calls_per_core", 10_000, 1..=COUNT_MAX as usize),
     };
-    table.not_built(&["pipelined_requests"]);
     table.finish();
     limits
 }

@@ -259,7 +259,6 @@ fn of_the_whole_format_each_part_that_is_not_built_is_refused_by_name() {
         keys,
         [
             "instance.currency",
-            "limits.pipelined_requests",
             "market",
             "ledger",
             "provider[0].location",

@@ -118,6 +118,7 @@ pub fn config() -> Config {
             headers: 100,
             body_bytes: 1 << 26,
             connections_per_core: 20_000,
+            pipelined_requests: 16,
             calls_per_core: 10_000,
         },
         timeouts: timeouts(),

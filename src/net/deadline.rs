@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::socket::shut_down;
+use super::socket::{has_left, shut_down};
 use crate::base::Moment;
 
 /// How often the sweeper looks: a time-out fires at most this much late.
@@ -26,6 +26,8 @@ pub enum Ends {
     /// The wait for the next message ([`Deadline::poll_over`]), and nothing of the socket. A
     /// drain ends it early.
     Idleness,
+    /// Nothing: the sweeper looks whether the other side has left ([`Deadline::poll_left`]).
+    Leaving,
     /// Everything.
     All,
 }
@@ -33,11 +35,11 @@ pub enum Ends {
 struct Entry {
     at: Moment,
     ends: Ends,
-    /// An idle wait has ended, and nothing has been set since.
+    /// What is waited for has come, and nothing has been set since.
     over: bool,
     /// The socket; -1 once it has been shut down, and for a free entry.
     fd: RawFd,
-    /// Whoever waits in [`Deadline::poll_over`].
+    /// Whoever waits in [`Deadline::poll_over`] or [`Deadline::poll_left`].
     waiting: Option<Waker>,
 }
 
@@ -54,17 +56,18 @@ impl Entry {
         let how = match self.ends {
             Ends::All => libc::SHUT_RDWR,
             Ends::Reading => libc::SHUT_RD,
-            Ends::Idleness => {
-                self.at = NEVER;
-                self.over = true;
-                if let Some(waiting) = self.waiting.take() {
-                    waiting.wake();
-                }
-                return;
-            }
+            Ends::Idleness | Ends::Leaving => return self.tell(),
         };
         shut_down(self.fd, how);
         *self = Entry::FREE;
+    }
+
+    fn tell(&mut self) {
+        self.at = NEVER;
+        self.over = true;
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
     }
 }
 
@@ -107,6 +110,8 @@ impl Deadlines {
             if entry.at <= now {
                 entry.fire();
                 fired += 1;
+            } else if entry.ends == Ends::Leaving && !entry.over && has_left(entry.fd) {
+                entry.tell();
             }
         }
         fired
@@ -146,6 +151,16 @@ impl Deadline {
             entry.ends = ends;
             entry.over = false;
         }
+    }
+
+    /// Ready when the other side has ended the connection, although nothing is read from it: the
+    /// sweeper looks. Takes the place of a deadline until one is set.
+    pub fn poll_left(&self, cx: &Context<'_>) -> Poll<()> {
+        let ends = self.table.0.borrow().entries[self.index].ends;
+        if ends != Ends::Leaving {
+            self.set(NEVER, Ends::Leaving);
+        }
+        self.poll_over(cx)
     }
 
     /// Ready when an idle wait has ended, and until another deadline is set.

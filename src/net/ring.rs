@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use io_uring::IoUring;
 use monoio::time::TimeDriver;
@@ -96,9 +97,15 @@ impl Ring {
     }
 }
 
+/// Waits for a real turn of the driver: completions are taken in, and timers fire. A task that
+/// only wakes itself lets other tasks run, but not that.
+pub async fn rest() {
+    monoio::time::sleep(Duration::from_millis(1)).await;
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 

@@ -48,11 +48,41 @@ pub(super) fn send_now(fd: RawFd, bytes: &[u8]) -> usize {
     usize::try_from(sent).unwrap_or(0)
 }
 
+/// Whether the other side has ended its half of the connection or all of it, whatever is still
+/// to be read. `fd` must name a socket that is open.
+pub(super) fn has_left(fd: RawFd) -> bool {
+    let mut asked = libc::pollfd {
+        fd,
+        events: libc::POLLRDHUP,
+        revents: 0,
+    };
+    // SAFETY: the pointer is to one `pollfd`, as the count says. A time-out of zero: it returns at
+    // once.
+    let known = unsafe { libc::poll(&raw mut asked, 1, 0) };
+    known > 0 && asked.revents != 0
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_peer_that_left_is_noticed_behind_bytes_that_nobody_read() {
+        for whole in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (near, _) = listener.accept().unwrap();
+            peer.write_all(b"unread").unwrap();
+            assert!(!super::has_left(near.as_raw_fd()));
+            match whole {
+                true => super::reset(peer.as_raw_fd()),
+                false => peer.shutdown(std::net::Shutdown::Write).unwrap(),
+            }
+            assert!(super::has_left(near.as_raw_fd()));
+        }
+    }
 
     #[test]
     fn a_reset_is_not_mistaken_for_an_end() {

@@ -13,6 +13,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Open client connections of one core; further ones are closed at accept.
     pub connections_per_core: usize,
+    /// Requests that are read ahead of the one being answered; what is beyond stays in the kernel.
+    pub pipelined_requests: usize,
     /// Calls in flight on one core; 503 `overloaded` above.
     pub calls_per_core: usize,
 }

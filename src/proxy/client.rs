@@ -6,13 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::ahead::Ahead;
 use crate::base::Moment;
-use crate::net::buffer::LARGE;
 use crate::net::{Buffer, Conn, Ends};
-
-/// Bytes of further requests that are read while a call is under way; what is beyond stays in
-/// the kernel, and slows the client down.
-const READ_AHEAD_BYTES_MAX: usize = LARGE;
+use crate::policy::limits::Limits;
 
 /// How long a connection that is to be closed still takes in what the client sends, so that the
 /// last response isn't lost to a reset (RFC 9112 section 9.6).
@@ -27,18 +24,29 @@ pub struct Client {
     pub conn: Conn,
     /// Received, and not yet part of a request.
     pub input: Buffer,
+    ahead: Ahead,
+    limits: Limits,
     /// The last response is not whole, and an orderly end of the connection would say that it is.
     pub misled_by_close: bool,
 }
 
 impl Client {
     /// A connection that nothing has been read from.
-    pub fn new(conn: Conn) -> Client {
+    pub fn new(conn: Conn, limits: &Limits) -> Client {
         Client {
             conn,
             input: Buffer::default(),
+            ahead: Ahead::default(),
+            limits: *limits,
             misled_by_close: false,
         }
+    }
+
+    /// Takes a request's head off the input. Its turn has come: `limits` are those in force.
+    pub fn begin(&mut self, head_bytes: usize, limits: &Limits) {
+        self.limits = *limits;
+        self.ahead.advance();
+        self.input.consume(head_bytes);
     }
 
     /// Waits for more input. Zero is the client's end, or a deadline's.
@@ -86,12 +94,14 @@ impl Client {
     }
 
     /// Keeps a read in flight while a call is under way: it is the detector of the client's
-    /// leaving and the read of its next request. Ready when the client is gone.
+    /// leaving and the read of its next requests. With enough of those in hand the sweeper looks
+    /// after the connection instead. Ready when the client is gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if !self.conn.reader.is_armed() {
-                if self.input.len() >= READ_AHEAD_BYTES_MAX {
-                    return Poll::Pending;
+                let input = self.input.readable();
+                if !input.is_empty() && !self.ahead.wants_more(input, &self.limits) {
+                    return self.conn.deadline.poll_left(cx);
                 }
                 self.conn.reader.arm(Buffer::tiny());
             }

@@ -13,6 +13,7 @@ use super::message::Body;
 use super::models;
 use super::reject::Rejection;
 use super::settle::Settlement;
+use super::turns::take_turns;
 use crate::http::request::BadRequest;
 use crate::http::{HeadLimits, HeadSlots, Version, encode, parse_request};
 use crate::net::{Buffer, Conn, Ends};
@@ -24,8 +25,10 @@ use crate::telemetry::Outcome;
 pub async fn serve(core: Rc<Core>, conn: Conn) {
     let _counted = Counted::new(&core);
     let mut client = match handshake::welcome(&core, conn).await {
-        Welcome::In(conn) => Client::new(conn),
-        Welcome::Plain(conn) => return send_away(&core, Client::new(conn)).await,
+        Welcome::In(conn) => Client::new(conn, &core.routes().limits),
+        Welcome::Plain(conn) => {
+            return send_away(&core, Client::new(conn, &core.routes().limits)).await;
+        }
         Welcome::Out => return,
     };
     loop {
@@ -35,6 +38,8 @@ pub async fn serve(core: Rc<Core>, conn: Conn) {
             Ok(Some((received, routes))) => answer_one(&core, &routes, &mut client, received).await,
         };
         match after {
+            // The next one has come already: others first.
+            After::Next if !client.input.is_empty() => take_turns(&core).await,
             After::Next => {}
             After::Close => return client.close(core.recently()).await,
             After::Abort => return client.conn.shut_down(),
@@ -177,7 +182,7 @@ async fn answer(
     received: Box<Received>,
     settlement: &mut Settlement<'_>,
 ) -> (After, Outcome) {
-    client.input.consume(received.bytes);
+    client.begin(received.bytes, &routes.limits);
     let mut manner = Manner {
         version: received.version,
         persistent: received.persistent,

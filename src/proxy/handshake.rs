@@ -50,7 +50,11 @@ async fn shake(core: &Core, conn: Conn, tls: &ServerTls, limit: Duration) -> Wel
         Cause::Plaintext => return Welcome::Plain(conn),
         Cause::Gone | Cause::Timeout => {}
         // An alert says why, and is to be read.
-        _ => Client::new(conn).close(core.recently()).await,
+        _ => {
+            Client::new(conn, &core.routes().limits)
+                .close(core.recently())
+                .await
+        }
     }
     Welcome::Out
 }

@@ -4,6 +4,7 @@
 //! [`call`] tries the candidates, [`attempt`] speaks to one endpoint, [`relay`] carries the
 //! answer back, [`settle`] closes the books.
 
+pub mod ahead;
 pub mod answer;
 pub mod attempt;
 pub mod body;
@@ -25,6 +26,7 @@ pub mod settle;
 pub mod targets;
 #[cfg(test)]
 mod testing;
+pub mod turns;
 pub mod verdict;
 
 pub use connection::serve;

@@ -2,9 +2,7 @@
 //! read into, one write per read. The next read waits for the write: that is the back-pressure.
 
 use std::borrow::Cow;
-use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
 
 use super::answer::{self, Delimited, Manner};
 use super::attempt::Served;
@@ -12,6 +10,7 @@ use super::client::Client;
 use super::core::Core;
 use super::inbound::{HEADROOM, Inbound, Kind, Patience};
 use super::settle::{Attempt, Settlement};
+use super::turns::{TURN_BYTES, take_turns};
 use super::verdict::Verdict;
 use crate::base::Moment;
 use crate::http::{Version, encode};
@@ -21,10 +20,6 @@ use crate::telemetry::Outcome;
 
 /// An event without its end that is longer than this is passed on in parts.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
-
-/// After so many bytes a relay lets the core's other tasks have their turn. On epoll, reads and
-/// writes that need not wait don't, and a fast pair of peers would keep the core to itself.
-const TURN_BYTES: u64 = 256 * 1024;
 
 /// What is known of a call when its response is relayed.
 pub struct Passage<'p, 'c> {
@@ -301,10 +296,10 @@ impl Way<'_, '_, '_> {
         chunked: bool,
         end: bool,
     ) -> Option<Buffer> {
-        let turn = self.sent / TURN_BYTES;
+        let turn = self.sent / TURN_BYTES as u64;
         self.sent += payload.len() as u64;
-        if self.sent / TURN_BYTES > turn {
-            take_turns().await;
+        if self.sent / TURN_BYTES as u64 > turn {
+            take_turns(self.passage.core).await;
         }
         if chunked {
             frame(&mut payload, end);
@@ -357,19 +352,6 @@ impl Way<'_, '_, '_> {
         );
         self.send(client, event, None, chunked, false).await;
     }
-}
-
-/// Goes on when the tasks that are ready have had their turn.
-async fn take_turns() {
-    let mut waited = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Leaves in the window what may be sent now, and puts the beginning of an event whose end is

@@ -115,6 +115,7 @@ fn routes(endpoints: u16) -> Routes {
             headers: 100,
             body_bytes: 1024 * 1024,
             connections_per_core: 10,
+            pipelined_requests: 16,
             calls_per_core: 10,
         },
         timeouts,

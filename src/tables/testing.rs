@@ -34,6 +34,7 @@ pub fn routes() -> Routes {
             headers: 16,
             body_bytes: 1024,
             connections_per_core: 1,
+            pipelined_requests: 1,
             calls_per_core: 1,
         },
         timeouts: Timeouts {

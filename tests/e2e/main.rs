@@ -16,6 +16,7 @@ mod headers;
 mod limits;
 mod load;
 mod oddities;
+mod pipelining;
 mod rates;
 mod reload;
 mod residency;

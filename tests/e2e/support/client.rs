@@ -367,6 +367,11 @@ impl Client {
         (self.wire.take_pending(), ended)
     }
 
+    /// The socket itself.
+    pub fn socket(&self) -> &TcpStream {
+        self.wire.stream()
+    }
+
     /// Ends the connection in both directions.
     pub fn close(self) {
         let _ = self.wire.stream().shutdown(Shutdown::Both);

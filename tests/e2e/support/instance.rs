@@ -138,6 +138,34 @@ impl Instance {
         }
     }
 
+    /// Memory of the process that is in RAM, in bytes.
+    pub fn resident(&self) -> usize {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("/proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        1024 * kib
+            .and_then(|kib| kib.trim().parse::<usize>().ok())
+            .expect("VmRSS")
+    }
+
+    /// What the kernel holds of a client's connection on the instance's side, in bytes: sent and
+    /// not acknowledged, and received and not read.
+    pub fn queues(&self, client: &Client) -> (usize, usize) {
+        let port = client.socket().local_addr().expect("an address").port();
+        let near = format!(":{:04X}", self.data.port());
+        let far = format!(":{port:04X}");
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
+        let queues = table.lines().find_map(|line| {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            let ends = words.next()?.ends_with(&near) && words.next()?.ends_with(&far);
+            ends.then(|| words.nth(1)?.split_once(':'))?
+        });
+        let (sent, received) = queues.expect("the connection in /proc/net/tcp");
+        let number = |text| usize::from_str_radix(text, 16).expect("a queue");
+        (number(sent), number(received))
+    }
+
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")

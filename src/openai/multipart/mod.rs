@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use memchr::memmem::Finder;
 
-use super::probe::ProbeError;
+use super::probe::{MODEL_BYTES_MAX, ProbeError};
 
 /// Bytes of a part's header fields, blank line included.
 const PART_HEAD_BYTES_MAX: usize = 8192;
@@ -35,26 +35,111 @@ pub struct FormProbe<'b> {
 /// [`ProbeError`]: not a form, not exactly one usable `model` field, or a form that some parser
 /// might read another way.
 pub fn probe_form<'b>(content_type: &[u8], body: &'b [u8]) -> Result<FormProbe<'b>, ProbeError> {
-    let boundary = boundary(content_type)?;
-    let delimiter = [b"--", boundary].concat();
-    let delimiter = Finder::new(&delimiter);
-    let mut parts = Parts::open(&delimiter, body)?;
-    let mut model = None;
-    while let Some(part) = parts.next()? {
-        if let Some(content) = model_field(body, part)?
-            && model.replace(content).is_some()
-        {
-            return Err(ProbeError::Ambiguous { key: "model" });
+    FormProber::new(content_type)?.finish(body)
+}
+
+/// A probe of a form that is still being received: each part of it is looked at when it comes, so
+/// that no form takes its core for long, however large it is. Wherever the delimiter's text stands,
+/// it must be one.
+#[derive(Clone, Debug)]
+pub struct FormProber {
+    /// `--` and the boundary.
+    delimiter: Vec<u8>,
+    /// Just after a delimiter's text; 0 before the first.
+    at: usize,
+    /// No delimiter begins in front of this.
+    searched: usize,
+    model: Option<Range<usize>>,
+}
+
+impl FormProber {
+    /// A probe of which nothing has come yet. `content_type` is as for [`probe_form`].
+    ///
+    /// # Errors
+    /// [`ProbeError`]: the content type is not that of a form, or names no usable boundary.
+    pub fn new(content_type: &[u8]) -> Result<FormProber, ProbeError> {
+        Ok(FormProber {
+            delimiter: [b"--", boundary(content_type)?].concat(),
+            at: 0,
+            searched: 0,
+            model: None,
+        })
+    }
+
+    /// Looks at what has come since the last time. `body` is all that is there.
+    ///
+    /// # Errors
+    /// As [`probe_form`], if it can be told already.
+    pub fn look(&mut self, body: &[u8]) -> Result<(), ProbeError> {
+        self.walk(body, false)
+    }
+
+    /// What the whole form says, however much of it has been looked at.
+    ///
+    /// # Errors
+    /// As [`probe_form`].
+    pub fn finish(mut self, body: &[u8]) -> Result<FormProbe<'_>, ProbeError> {
+        self.walk(body, true)?;
+        let model = self.model.ok_or(ProbeError::MissingModel)?;
+        if model.len() > MODEL_BYTES_MAX {
+            return Err(ProbeError::ModelTooLong);
+        }
+        match std::str::from_utf8(&body[model.clone()]) {
+            Ok(text) if !text.contains(char::is_control) => Ok(FormProbe {
+                model,
+                model_name: Cow::Borrowed(text),
+            }),
+            _ => Err(ProbeError::ModelNotString),
         }
     }
-    let model = model.ok_or(ProbeError::MissingModel)?;
-    let text = std::str::from_utf8(&body[model.clone()]);
-    match text {
-        Ok(text) if !text.contains(char::is_control) => Ok(FormProbe {
-            model,
-            model_name: Cow::Borrowed(text),
-        }),
-        _ => Err(ProbeError::ModelNotString),
+
+    /// Goes from part to part, as far as the body goes.
+    fn walk(&mut self, body: &[u8], whole: bool) -> Result<(), ProbeError> {
+        let needle = self.delimiter.len();
+        if self.at == 0 {
+            let begun = &body[..body.len().min(needle)];
+            if begun != &self.delimiter[..begun.len()] || (whole && begun.len() < needle) {
+                return Err(malformed(0, "the boundary"));
+            }
+            if begun.len() < needle {
+                return Ok(());
+            }
+            (self.at, self.searched) = (needle, needle);
+        }
+        let delimiter = Finder::new(&self.delimiter);
+        loop {
+            let rest = &body[self.at..];
+            if matches!(rest, b"--" | b"--\r\n") {
+                return Ok(());
+            }
+            if !rest.starts_with(b"\r\n") {
+                let cut = b"\r\n".starts_with(rest) || b"--\r\n".starts_with(rest);
+                if cut && !whole {
+                    return Ok(());
+                }
+                return Err(malformed(self.at, "a line end, or the end of the form"));
+            }
+            let Some(next) = delimiter.find(&body[self.searched..]) else {
+                self.searched = self.searched.max(body.len().saturating_sub(needle - 1));
+                return match whole {
+                    true => Err(malformed(body.len(), "the boundary")),
+                    false => Ok(()),
+                };
+            };
+            let next = self.searched + next;
+            // The line end before a delimiter belongs to it; a part without fields has one of its
+            // own.
+            let start = self.at + 2;
+            let Some(part) = body[start..next.max(start)].strip_suffix(b"\r\n") else {
+                return Err(malformed(next, "a line end before the boundary"));
+            };
+            if let Some(content) = model_field(body, start..start + part.len())?
+                && self.model.replace(content).is_some()
+            {
+                return Err(ProbeError::Ambiguous { key: "model" });
+            }
+            (self.at, self.searched) = (next + needle, next + needle);
+        }
     }
 }
 
@@ -88,48 +173,6 @@ fn boundary(content_type: &[u8]) -> Result<&[u8], ProbeError> {
     match fits && boundary.iter().all(plain) {
         true => Ok(boundary),
         false => Err(bad()),
-    }
-}
-
-/// The parts between delimiters. Wherever the delimiter's text stands, it must be one.
-struct Parts<'f, 'b> {
-    delimiter: &'f Finder<'f>,
-    body: &'b [u8],
-    /// Just after a delimiter's text.
-    at: usize,
-}
-
-impl<'f, 'b> Parts<'f, 'b> {
-    fn open(delimiter: &'f Finder<'f>, body: &'b [u8]) -> Result<Self, ProbeError> {
-        if !body.starts_with(delimiter.needle()) {
-            return Err(malformed(0, "the boundary"));
-        }
-        let at = delimiter.needle().len();
-        Ok(Parts {
-            delimiter,
-            body,
-            at,
-        })
-    }
-
-    /// The next part: header fields, blank line and content.
-    fn next(&mut self) -> Result<Option<Range<usize>>, ProbeError> {
-        let rest = &self.body[self.at..];
-        if matches!(rest, b"--" | b"--\r\n") {
-            return Ok(None);
-        }
-        if !rest.starts_with(b"\r\n") {
-            return Err(malformed(self.at, "a line end, or the end of the form"));
-        }
-        let next = self.delimiter.find(rest);
-        let next = next.ok_or_else(|| malformed(self.body.len(), "the boundary"))?;
-        // The line end before a delimiter belongs to it; a part without fields has one of its own.
-        let Some(part) = rest[2..next.max(2)].strip_suffix(b"\r\n") else {
-            return Err(malformed(self.at + next, "a line end before the boundary"));
-        };
-        let start = self.at + 2;
-        self.at += next + self.delimiter.needle().len();
-        Ok(Some(start..start + part.len()))
     }
 }
 

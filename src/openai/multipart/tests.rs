@@ -18,8 +18,26 @@ fn form(parts: &[&str]) -> String {
     parts + "--xyz--\r\n"
 }
 
+/// Probes a form, whole and in pieces: there must be no difference.
 fn probe(body: &str) -> Result<FormProbe<'_>, ProbeError> {
-    probe_form(TYPE, body.as_bytes())
+    probe_bytes(body.as_bytes())
+}
+
+fn probe_bytes(body: &[u8]) -> Result<FormProbe<'_>, ProbeError> {
+    let probed = probe_form(TYPE, body);
+    for size in [1, 2, 5, 100] {
+        let mut prober = FormProber::new(TYPE).unwrap();
+        let mut ends = (0..body.len()).step_by(size);
+        let looked = ends.try_for_each(|end| prober.look(&body[..end]));
+        let pieces = looked.and_then(|()| prober.finish(body));
+        assert_eq!(
+            pieces,
+            probed,
+            "in pieces of {size}: {}",
+            body.escape_ascii()
+        );
+    }
+    probed
 }
 
 fn is_malformed<T>(result: Result<T, ProbeError>) -> bool {
@@ -152,6 +170,13 @@ fn what_some_parsers_forgive_is_refused() {
     }
 }
 
+#[test]
+fn the_model_has_a_length() {
+    let model = |bytes| probe(&form(&[&field("model", &"m".repeat(bytes))])).map(|_| ());
+    assert_eq!(model(1024), Ok(()));
+    assert_eq!(model(1025), Err(ProbeError::ModelTooLong));
+}
+
 proptest! {
     #[test]
     fn no_bytes_are_too_strange(
@@ -160,11 +185,11 @@ proptest! {
         content_type in prop::collection::vec(prop::sample::select(
             b"boundary=\"xyz\";*, \\".as_slice()), 0..40),
     ) {
-        let _ = probe_form(TYPE, &body);
+        let _ = probe_bytes(&body);
         let _ = probe_form(&content_type, &body);
         let _ = probe_form(&[b"multipart/form-data;".as_slice(), &content_type].concat(), &body);
         let head = b"--xyz\r\nContent-Disposition: form-data; ".as_slice();
-        let _ = probe_form(TYPE, &[head, &body, b"\r\n--xyz--"].concat());
+        let _ = probe_bytes(&[head, &body, b"\r\n--xyz--"].concat());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::error::ErrorCode;
+use members::Place;
 pub(super) use members::{Members, known_key};
 pub(super) use scalar::Scalar;
 
@@ -74,6 +75,9 @@ pub enum ProbeError {
     /// There is one, but it isn't text.
     #[error("'model' must be a string")]
     ModelNotString,
+    /// There is one, but it is longer than any name.
+    #[error("no such model: its name is longer than any")]
+    ModelTooLong,
     /// The content type is not `multipart/form-data`.
     #[error("this endpoint takes multipart/form-data")]
     NotAForm,
@@ -95,6 +99,7 @@ impl ProbeError {
             | ProbeError::Ambiguous { .. }
             | ProbeError::WrongType { .. } => ErrorCode::InvalidJson,
             ProbeError::MissingModel | ProbeError::ModelNotString => ErrorCode::MissingModel,
+            ProbeError::ModelTooLong => ErrorCode::ModelNotFound,
             ProbeError::NotAForm => ErrorCode::UnsupportedMediaType,
             ProbeError::MalformedForm { .. } => ErrorCode::BadRequest,
         }
@@ -104,7 +109,9 @@ impl ProbeError {
     pub const fn param(&self) -> Option<&'static str> {
         match self {
             ProbeError::Ambiguous { key } | ProbeError::WrongType { key, .. } => Some(key),
-            ProbeError::MissingModel | ProbeError::ModelNotString => Some("model"),
+            ProbeError::MissingModel | ProbeError::ModelNotString | ProbeError::ModelTooLong => {
+                Some("model")
+            }
             ProbeError::Malformed { .. }
             | ProbeError::NotAForm
             | ProbeError::MalformedForm { .. } => None,
@@ -112,18 +119,69 @@ impl ProbeError {
     }
 }
 
+/// Where a skip stands that ran out of bytes. One engine's is not another's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inside {
+    /// The next byte to be looked at.
+    at: usize,
+    /// Brackets that are open.
+    depth: usize,
+    /// A string is open, for a container.
+    in_string: bool,
+    /// The next byte is escaped.
+    escaped: bool,
+}
+
+impl Inside {
+    /// Just behind an opening quote or bracket.
+    #[inline]
+    fn from(at: usize) -> Inside {
+        Inside {
+            at,
+            depth: 1,
+            in_string: false,
+            escaped: false,
+        }
+    }
+}
+
+/// Why a skip did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It ran out of bytes.
+    End,
+    /// Outside of strings, a byte that begins what some parsers take for a comment or a string.
+    Alien {
+        /// Its offset.
+        at: usize,
+    },
+}
+
+/// What can't stand outside of strings, and hides a quote from some parsers: comments (`//`, `/*`,
+/// `#`), single quotes, and a backslash.
+#[inline]
+fn is_alien(byte: u8) -> bool {
+    matches!(byte, b'/' | b'#' | b'\'' | b'\\')
+}
+
 /// A way of skipping over JSON. Implementations agree exactly on every input, valid or not.
 pub(super) trait Skip: Copy {
+    /// The offset of the quote that ends a string.
+    fn string_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop>;
+
+    /// The offset just after the bracket that closes a container. Brackets are counted, not
+    /// matched by kind.
+    fn container_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop>;
+
     /// The offset of the quote that ends the string whose first byte is at `at`.
-    fn string(self, bytes: &[u8], at: usize) -> Option<usize>;
+    #[inline]
+    fn string(self, bytes: &[u8], at: usize) -> Option<usize> {
+        self.string_on(bytes, &mut Inside::from(at)).ok()
+    }
 
     /// The offset of the first byte from `at` on that can't stand in a string as it is: a quote, a
     /// backslash, or a control character.
     fn plain(self, bytes: &[u8], at: usize) -> Option<usize>;
-
-    /// The offset just after the bracket that closes the container whose first byte is at `at`.
-    /// Brackets are counted, not matched by kind.
-    fn container(self, bytes: &[u8], at: usize) -> Option<usize>;
 }
 
 /// How the probe skips: what the processor can do, found out at run time.
@@ -162,7 +220,7 @@ impl Engine {
 /// # Errors
 /// [`ProbeError`]: not one object, no usable `model`, or ambiguous.
 pub fn probe(body: &[u8]) -> Result<Probe<'_>, ProbeError> {
-    probe_with(Engine::best(), body)
+    Prober::new().finish(body)
 }
 
 /// Probes a request body with a given engine; all engines give the same answer.
@@ -170,11 +228,7 @@ pub fn probe(body: &[u8]) -> Result<Probe<'_>, ProbeError> {
 /// # Errors
 /// As [`probe`].
 pub fn probe_with(engine: Engine, body: &[u8]) -> Result<Probe<'_>, ProbeError> {
-    match engine.0 {
-        Kind::Scalar => walk(Scalar, body),
-        #[cfg(target_arch = "x86_64")]
-        Kind::Simd(avx2) => walk(avx2, body),
-    }
+    Prober::with(engine).finish(body)
 }
 
 const KEYS: [&str; 6] = [
@@ -186,44 +240,137 @@ const KEYS: [&str; 6] = [
     "user",
 ];
 
-fn walk<S: Skip>(skip: S, body: &[u8]) -> Result<Probe<'_>, ProbeError> {
-    let mut members = Members::open(skip, body)?;
-    let object_open = members.at();
-    let mut found: [Option<Range<usize>>; KEYS.len()] = [const { None }; KEYS.len()];
-    while let Some(member) = members.next()? {
-        if let Some(index) = known_key(&KEYS, body, &member.key)? {
-            if found[index].is_some() {
-                return Err(ProbeError::Ambiguous { key: KEYS[index] });
-            }
-            found[index] = Some(member.value);
+/// The longest `model` that is looked at, in bytes as it is written: no capability's name needs
+/// more, were all of it escapes.
+pub(super) const MODEL_BYTES_MAX: usize = 1024;
+
+/// The longest `stream_options`, in bytes: it is read to its inside.
+const STREAM_OPTIONS_BYTES_MAX: usize = 4096;
+
+/// A probe of a body that is still being received: each part is looked at when it comes, so that
+/// no body takes its core for long, however large it is.
+#[derive(Clone, Debug)]
+pub struct Prober {
+    engine: Engine,
+    /// None before the object has been entered.
+    place: Option<Place>,
+    object_open: usize,
+    found: [Option<Range<usize>>; KEYS.len()],
+}
+
+impl Prober {
+    /// A probe with the fastest engine there is.
+    #[inline]
+    pub fn new() -> Prober {
+        Prober::with(Engine::best())
+    }
+
+    /// A probe with a given engine; all engines give the same answer.
+    #[inline]
+    pub fn with(engine: Engine) -> Prober {
+        Prober {
+            engine,
+            place: None,
+            object_open: 0,
+            found: [const { None }; KEYS.len()],
         }
     }
-    let [
-        model,
-        stream,
-        stream_options,
-        service_tier,
-        prompt_cache_key,
-        user,
-    ] = found;
-    let model = model.ok_or(ProbeError::MissingModel)?;
-    let model_name = model_name(body, &model)?;
-    if let Some(range) = &stream_options
-        && !matches!(body[range.start], b'{' | b'n')
-    {
-        let (key, expected) = ("stream_options", "an object");
-        return Err(ProbeError::WrongType { key, expected });
+
+    /// Looks at what has come since the last time. `body` is all that is there.
+    ///
+    /// # Errors
+    /// As [`probe`], if it can be told already.
+    pub fn look(&mut self, body: &[u8]) -> Result<(), ProbeError> {
+        match self.advance(body) {
+            Err(ProbeError::Malformed { at, .. }) if at == body.len() => Ok(()),
+            other => other,
+        }
     }
-    Ok(Probe {
-        model,
-        model_name,
-        stream: stream.map_or(Ok(false), |range| boolean("stream", &body[range]))?,
-        stream_options,
-        object_open,
-        service_tier,
-        prompt_cache_key,
-        user,
-    })
+
+    /// What the whole body says, however much of it has been looked at.
+    ///
+    /// # Errors
+    /// As [`probe`].
+    #[inline]
+    pub fn finish(mut self, body: &[u8]) -> Result<Probe<'_>, ProbeError> {
+        self.advance(body)?;
+        self.conclude(body)
+    }
+
+    #[inline]
+    fn advance(&mut self, body: &[u8]) -> Result<(), ProbeError> {
+        match self.engine.0 {
+            Kind::Scalar => self.walk(Scalar, body),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Simd(avx2) => self.walk(avx2, body),
+        }
+    }
+
+    /// Goes on as far as the body goes. An error at its very end says that more is needed.
+    fn walk<S: Skip>(&mut self, skip: S, body: &[u8]) -> Result<(), ProbeError> {
+        let mut members = match self.place.take() {
+            Some(place) => Members::resume(skip, body, place),
+            None => {
+                let members = Members::open(skip, body)?;
+                self.object_open = members.at();
+                members
+            }
+        };
+        let walked = loop {
+            let member = match members.next() {
+                Ok(Some(member)) => member,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            };
+            if let Some(index) = known_key(&KEYS, body, &member.key)?
+                && self.found[index].replace(member.value).is_some()
+            {
+                return Err(ProbeError::Ambiguous { key: KEYS[index] });
+            }
+        };
+        self.place = Some(members.place());
+        walked
+    }
+
+    fn conclude(self, body: &[u8]) -> Result<Probe<'_>, ProbeError> {
+        let [
+            model,
+            stream,
+            stream_options,
+            service_tier,
+            prompt_cache_key,
+            user,
+        ] = self.found;
+        let model = model.ok_or(ProbeError::MissingModel)?;
+        let model_name = model_name(body, &model)?;
+        if let Some(range) = &stream_options {
+            let expected = match body[range.start] {
+                b'{' | b'n' if range.len() <= STREAM_OPTIONS_BYTES_MAX => None,
+                b'{' => Some("an object of at most 4096 bytes"),
+                _ => Some("an object"),
+            };
+            let key = "stream_options";
+            expected.map_or(Ok(()), |expected| {
+                Err(ProbeError::WrongType { key, expected })
+            })?;
+        }
+        Ok(Probe {
+            model,
+            model_name,
+            stream: stream.map_or(Ok(false), |range| boolean("stream", &body[range]))?,
+            stream_options,
+            object_open: self.object_open,
+            service_tier,
+            prompt_cache_key,
+            user,
+        })
+    }
+}
+
+impl Default for Prober {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// A boolean or `null`. Some servers take `"true"` or `1` for one: that is ambiguous.
@@ -243,6 +390,9 @@ fn model_name<'b>(body: &'b [u8], range: &Range<usize>) -> Result<Cow<'b, str>, 
         b'"' => {}
         b'n' => return Err(ProbeError::MissingModel),
         _ => return Err(ProbeError::ModelNotString),
+    }
+    if range.len() > MODEL_BYTES_MAX {
+        return Err(ProbeError::ModelTooLong);
     }
     let text = &body[range.start + 1..range.end - 1];
     if text.iter().all(|&b| b >= b' ' && b != b'\\')

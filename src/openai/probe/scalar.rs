@@ -1,19 +1,23 @@
 //! Skipping over JSON on any processor.
 
-use super::Skip;
+use super::{Inside, Skip, Stop, is_alien};
 
 /// Byte by byte, but for what `memchr` does better.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::openai) struct Scalar;
 
 impl Skip for Scalar {
-    fn string(self, bytes: &[u8], mut at: usize) -> Option<usize> {
+    fn string_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
         loop {
-            at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
-            if bytes[at] == b'"' {
-                return Some(at);
+            let rest = bytes.get(inside.at..).ok_or(Stop::End)?;
+            let Some(offset) = memchr::memchr2(b'"', b'\\', rest) else {
+                inside.at = bytes.len();
+                return Err(Stop::End);
+            };
+            if rest[offset] == b'"' {
+                return Ok(inside.at + offset);
             }
-            at += 2;
+            inside.at += offset + 2;
         }
     }
 
@@ -22,20 +26,23 @@ impl Skip for Scalar {
         Some(at + bytes.get(at..)?.iter().position(stops)?)
     }
 
-    fn container(self, bytes: &[u8], mut at: usize) -> Option<usize> {
-        let mut depth = 1_usize;
+    fn container_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
         loop {
-            match bytes.get(at)? {
-                b'"' => at = self.string(bytes, at + 1)?,
-                // Never in valid text; it escapes there too, as in `simd`.
-                b'\\' if matches!(bytes.get(at + 1), Some(b'"' | b'\\')) => at += 1,
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth -= 1,
+            if inside.in_string {
+                inside.at = self.string_on(bytes, inside)? + 1;
+                inside.in_string = false;
+            }
+            let at = inside.at;
+            match *bytes.get(at).ok_or(Stop::End)? {
+                b'"' => inside.in_string = true,
+                b'{' | b'[' => inside.depth += 1,
+                b'}' | b']' => inside.depth -= 1,
+                byte if is_alien(byte) => return Err(Stop::Alien { at }),
                 _ => {}
             }
-            at += 1;
-            if depth == 0 {
-                return Some(at);
+            inside.at += 1;
+            if inside.depth == 0 {
+                return Ok(inside.at);
             }
         }
     }

@@ -5,16 +5,16 @@
 //! and, by carry-less multiplication, what lies between quotes. Brackets outside are counted by
 //! population count. What must be known of the block before is a [`Carry`].
 //!
-//! A backslash outside of a string occurs in no valid text. Here it escapes a quote all the same,
-//! and `scalar` does likewise.
+//! A backslash outside of a string occurs in no valid text, and ends a skip. That it escapes a
+//! quote here all the same changes nothing of what lies in front of it.
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_clmulepi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_set1_epi8,
-    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256,
-    _mm256_set1_epi8,
+    _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8, _mm256_movemask_epi8,
+    _mm256_or_si256, _mm256_set1_epi8,
 };
 
-use super::Skip;
+use super::{Inside, Skip, Stop, is_alien};
 
 /// Proof that this processor has AVX2, CLMUL, POPCNT and BMI1: only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy, Debug)]
@@ -33,21 +33,21 @@ impl Avx2 {
 
 impl Skip for Avx2 {
     #[inline]
-    fn string(self, bytes: &[u8], at: usize) -> Option<usize> {
+    fn string_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
         // SAFETY: `self` proves that the processor has what the function is compiled for.
-        unsafe { string(bytes, at) }
+        unsafe { string(bytes, inside) }
+    }
+
+    #[inline]
+    fn container_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
+        // SAFETY: `self` proves that the processor has what the function is compiled for.
+        unsafe { container(bytes, inside) }
     }
 
     #[inline]
     fn plain(self, bytes: &[u8], at: usize) -> Option<usize> {
         // SAFETY: `self` proves that the processor has what the function is compiled for.
         unsafe { plain(bytes, at) }
-    }
-
-    #[inline]
-    fn container(self, bytes: &[u8], at: usize) -> Option<usize> {
-        // SAFETY: `self` proves that the processor has what the function is compiled for.
-        unsafe { container(bytes, at) }
     }
 }
 
@@ -95,6 +95,18 @@ impl Block {
         u64::from(stops(self.0)) | u64::from(stops(self.1)) << 32
     }
 
+    /// Where an alien byte may be, or a `+`: those four differ in two bits only.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn alien_or_plus(self) -> u64 {
+        let mask = _mm256_set1_epi8(0xf3_u8.cast_signed());
+        Block(
+            _mm256_and_si256(self.0, mask),
+            _mm256_and_si256(self.1, mask),
+        )
+        .equal(b'#')
+    }
+
     /// With bit 5 of every byte set: `[` becomes `{`, `]` becomes `}`, and nothing else does.
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -114,12 +126,25 @@ struct Carry {
 }
 
 impl Carry {
-    /// The quotes of a block that nothing escapes.
+    fn of(inside: &Inside) -> Carry {
+        Carry {
+            escaped: u64::from(inside.escaped),
+            in_string: u64::from(inside.in_string).wrapping_neg(),
+        }
+    }
+
+    fn leave_to(self, inside: &mut Inside) {
+        inside.escaped = self.escaped != 0;
+        inside.in_string = self.in_string != 0;
+    }
+
+    /// The quotes of a block that nothing escapes, and its backslashes.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn plain_quotes(&mut self, block: Block) -> u64 {
+    fn plain_quotes(&mut self, block: Block) -> (u64, u64) {
         let backslashes = block.equal(b'\\');
-        block.equal(b'"') & !self.escaped(backslashes)
+        let quotes = block.equal(b'"') & !self.escaped(backslashes);
+        (quotes, backslashes)
     }
 
     /// Which bytes are escaped: those behind an odd number of backslashes. A run of backslashes
@@ -152,62 +177,122 @@ impl Carry {
     }
 }
 
-/// Calls `step` with the blocks of `bytes` from `at` on, the last one filled up with spaces, until
-/// it finds the offset of something in one.
+/// Calls `step` with the whole blocks of `bytes` from `at` on, until it finds something: `at` is
+/// then where that block begins, else where the rest does.
 #[inline(always)]
-fn scan(
+fn scan<T>(
     bytes: &[u8],
-    at: usize,
-    mut step: impl FnMut(&[u8; BLOCK]) -> Option<usize>,
-) -> Option<usize> {
-    let (blocks, rest) = bytes.get(at..)?.as_chunks::<BLOCK>();
-    let mut base = at;
+    at: &mut usize,
+    mut step: impl FnMut(&[u8; BLOCK]) -> Option<T>,
+) -> Option<T> {
+    let (blocks, _rest) = bytes.get(*at..)?.as_chunks::<BLOCK>();
     for block in blocks {
-        if let Some(offset) = step(block) {
-            return Some(base + offset);
+        let found = step(block);
+        if found.is_some() {
+            return found;
         }
-        base += BLOCK;
+        *at += BLOCK;
     }
+    None
+}
+
+/// What is left behind the whole blocks, filled up with spaces.
+#[inline]
+fn rest(bytes: &[u8], at: usize) -> [u8; BLOCK] {
     let mut last = [b' '; BLOCK];
+    let rest = bytes.get(at..).unwrap_or_default();
     last[..rest.len()].copy_from_slice(rest);
-    step(&last).map(|offset| base + offset)
+    last
 }
 
 #[target_feature(enable = "avx2,pclmulqdq,popcnt,bmi1")]
-fn string(bytes: &[u8], at: usize) -> Option<usize> {
-    let mut carry = Carry::default();
-    scan(bytes, at, |block| {
-        let quotes = carry.plain_quotes(Block::load(block));
+fn string(bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
+    let mut carry = Carry::of(inside);
+    let step = |carry: &mut Carry, block: &[u8; BLOCK]| {
+        let (quotes, _) = carry.plain_quotes(Block::load(block));
         (quotes != 0).then(|| quotes.trailing_zeros() as usize)
-    })
+    };
+    let found = scan(bytes, &mut inside.at, |block| step(&mut carry, block)).or_else(|| {
+        carry.leave_to(inside);
+        step(&mut carry, &rest(bytes, inside.at))
+    });
+    found.map(|offset| inside.at + offset).ok_or(Stop::End)
 }
 
 #[target_feature(enable = "avx2,bmi1")]
-fn plain(bytes: &[u8], at: usize) -> Option<usize> {
-    scan(bytes, at, |block| {
+fn plain(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let step = |block: &[u8; BLOCK]| {
         let stops = Block::load(block).stops();
         (stops != 0).then(|| stops.trailing_zeros() as usize)
-    })
+    };
+    let found = scan(bytes, &mut at, step).or_else(|| step(&rest(bytes, at)));
+    found.map(|offset| at + offset)
 }
 
 #[target_feature(enable = "avx2,pclmulqdq,popcnt,bmi1")]
-fn container(bytes: &[u8], at: usize) -> Option<usize> {
-    let mut carry = Carry::default();
-    let mut depth = 1_usize;
-    scan(bytes, at, |block| {
-        let block = Block::load(block);
-        let quotes = carry.plain_quotes(block);
-        let outside = !carry.strings(quotes);
-        let braced = block.braced();
-        let opening = braced.equal(b'{') & outside;
-        let closing = braced.equal(b'}') & outside;
-        let closed = closing.count_ones() as usize;
-        if closed < depth {
-            depth = depth + opening.count_ones() as usize - closed;
-            return None;
-        }
-        last_bracket(opening, closing, &mut depth)
+fn container(bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
+    let (mut carry, mut depth) = (Carry::of(inside), inside.depth);
+    let found = scan(bytes, &mut inside.at, |block| {
+        brackets(block, &mut carry, &mut depth)
     })
+    .or_else(|| {
+        carry.leave_to(inside);
+        inside.depth = depth;
+        brackets(&rest(bytes, inside.at), &mut carry, &mut depth)
+    });
+    match found {
+        Some(Found::End(offset)) => Ok(inside.at + offset),
+        Some(Found::Alien(offset)) => Err(Stop::Alien {
+            at: inside.at + offset,
+        }),
+        None => Err(Stop::End),
+    }
+}
+
+/// What ends a skip over a container, as an offset into the block.
+enum Found {
+    /// Just after the bracket that closes it.
+    End(usize),
+    Alien(usize),
+}
+
+/// Counts the brackets of a block.
+#[inline]
+#[target_feature(enable = "avx2,pclmulqdq,popcnt,bmi1")]
+fn brackets(bytes: &[u8; BLOCK], carry: &mut Carry, depth: &mut usize) -> Option<Found> {
+    let block = Block::load(bytes);
+    let (quotes, backslashes) = carry.plain_quotes(block);
+    let outside = !carry.strings(quotes);
+    let braced = block.braced();
+    let opening = braced.equal(b'{') & outside;
+    let closing = braced.equal(b'}') & outside;
+    let aliens = (block.alien_or_plus() | backslashes) & outside;
+    let closed = closing.count_ones() as usize;
+    let end = if closed < *depth {
+        *depth = *depth + opening.count_ones() as usize - closed;
+        None
+    } else {
+        last_bracket(opening, closing, depth)
+    };
+    if aliens != 0
+        && let Some(alien) = first_alien(bytes, aliens)
+        && end.is_none_or(|end| alien < end)
+    {
+        return Some(Found::Alien(alien));
+    }
+    end.map(Found::End)
+}
+
+#[cold]
+fn first_alien(bytes: &[u8; BLOCK], mut aliens: u64) -> Option<usize> {
+    while aliens != 0 {
+        let offset = aliens.trailing_zeros() as usize;
+        if is_alien(bytes[offset]) {
+            return Some(offset);
+        }
+        aliens &= aliens - 1;
+    }
+    None
 }
 
 /// Goes through the closing brackets of a block that may bring `depth` to zero: the offset just

@@ -39,6 +39,10 @@ impl Oracle<'_> {
             let key = key.replace('\u{17f}', "s").replace('\u{212a}', "k");
             key.eq_ignore_ascii_case(name)
         };
+        if self.0.iter().any(|(key, _)| key.contains('\0')) {
+            assert!(probed.is_err(), "{probed:?}");
+            return;
+        }
         for name in KEYS {
             let same: Vec<_> = self.0.iter().filter(|(k, _)| folds(k, name)).collect();
             let plain = |key: &Cow<'_, str>| matches!(key, Cow::Borrowed(k) if *k == name);
@@ -94,18 +98,37 @@ impl Oracle<'_> {
     }
 }
 
-/// Probes with every engine, which must agree, and holds the answer against serde_json's and
-/// simd-json's reading wherever they read the body at all.
-fn check(body: &[u8]) -> Result<Probe<'_>, ProbeError> {
-    let probed = probe_with(Engine::SCALAR, body);
-    if let Some(simd) = Engine::simd() {
-        assert_eq!(
-            probe_with(simd, body),
-            probed,
-            "{:?}",
-            body.escape_ascii().to_string()
-        );
+/// Probes a body that comes in pieces of so many bytes.
+fn probe_pieces(engine: Engine, body: &[u8], size: usize) -> Result<Probe<'_>, ProbeError> {
+    let mut prober = Prober::with(engine);
+    for end in (0..body.len()).step_by(size) {
+        prober.look(&body[..end])?;
     }
+    prober.finish(body)
+}
+
+/// Probes with every engine, whole and in pieces, which must agree.
+fn alike(body: &[u8]) -> Result<Probe<'_>, ProbeError> {
+    let probed = probe_with(Engine::SCALAR, body);
+    for engine in [Some(Engine::SCALAR), Engine::simd()].iter().flatten() {
+        for size in [1, 3, 50, 77, 500, 10_000, body.len() + 1] {
+            if size * 2000 < body.len() {
+                continue;
+            }
+            assert_eq!(
+                probe_pieces(*engine, body, size),
+                probed,
+                "in pieces of {size}: {:?}",
+                body.escape_ascii().to_string()
+            );
+        }
+    }
+    probed
+}
+
+/// The same, held against serde_json's and simd-json's reading wherever they read the body at all.
+fn check(body: &[u8]) -> Result<Probe<'_>, ProbeError> {
+    let probed = alike(body);
     if let Ok(oracle) = serde_json::from_slice::<Oracle<'_>>(body) {
         oracle.check(body, &probed);
         let mut copy = body.to_vec();
@@ -201,6 +224,20 @@ fn object() -> impl Strategy<Value = String> {
         })
 }
 
+/// What matters to a skip, and a little of what doesn't.
+const BYTES: &[u8] = br#"{}[]{}[]"""\\a+/#'"#;
+
+/// A skip over what comes in pieces.
+fn skip_on<S: Skip>(skip: S, bytes: &[u8], cuts: &[usize], quoted: bool) -> Result<usize, Stop> {
+    let mut inside = Inside::from(0);
+    let ends = cuts.iter().map(|&cut| match quoted {
+        true => skip.string_on(&bytes[..cut], &mut inside),
+        false => skip.container_on(&bytes[..cut], &mut inside),
+    });
+    let mut ends = ends.skip_while(|end| *end == Err(Stop::End));
+    ends.next().unwrap_or(Err(Stop::End))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -238,12 +275,32 @@ proptest! {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn engines_skip_alike(
-        bytes in prop::collection::vec(prop::sample::select(br#"{}[]"\\\a"#.as_slice()), 0..400),
+        bytes in prop::collection::vec(prop::sample::select(BYTES), 0..400),
         at in 0..80_usize,
     ) {
         if let Some(simd) = simd::Avx2::detect() {
             prop_assert_eq!(simd.string(&bytes, at), Scalar.string(&bytes, at));
-            prop_assert_eq!(simd.container(&bytes, at), Scalar.container(&bytes, at));
+            let (mut slow, mut fast) = (Inside::from(at), Inside::from(at));
+            let end = Scalar.container_on(&bytes, &mut slow);
+            prop_assert_eq!(simd.container_on(&bytes, &mut fast), end);
+        }
+    }
+
+    /// A skip that ran out of bytes goes on as if it hadn't, wherever it was cut.
+    #[test]
+    fn skips_go_on_where_they_stopped(
+        bytes in prop::collection::vec(prop::sample::select(BYTES), 0..400),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        quoted in any::<bool>(),
+    ) {
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        cuts.push(bytes.len());
+        cuts.sort_unstable();
+        let whole = skip_on(Scalar, &bytes, &[bytes.len()], quoted);
+        prop_assert_eq!(skip_on(Scalar, &bytes, &cuts, quoted), whole);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = simd::Avx2::detect() {
+            prop_assert_eq!(skip_on(simd, &bytes, &cuts, quoted), whole);
         }
     }
 }
@@ -379,4 +436,119 @@ fn types_that_no_sdk_sends_are_refused() {
     let escaped = check(br#"{"model":"\u0073mart\/x"}"#).unwrap();
     assert_eq!(escaped.model_name, "smart/x");
     assert_eq!(escaped.model, 9..24);
+}
+
+#[test]
+fn what_hides_quotes_from_some_parsers_is_refused() {
+    for hidden in [
+        r#"[1 /* " */ ]"#,
+        "[1 // \"\n]",
+        "[1 # \"\n]",
+        r#"['"']"#,
+        r#"{'a":1}"#,
+        r#"[\"1]"#,
+        r#"{"b":{"c":[[[ /**/ ]]]}}"#,
+        r#"{"b":1e+5,"c":'"'}"#,
+    ] {
+        for pad in [0, 40, 200] {
+            let body = format!(r#"{{"x":"{}","a":{hidden},"model":"m"}}"#, "y".repeat(pad));
+            let error = check(body.as_bytes()).unwrap_err();
+            assert!(matches!(error, ProbeError::Malformed { .. }), "{body}");
+        }
+    }
+    for plain in [
+        r#"["http://a/b", "it's #1", "\"\\", 1e+5, -2E+7]"#,
+        r#"{"it's /* no */ // comment":{"\\":"'"}}"#,
+    ] {
+        let body = format!(r#"{{"a":{plain},"model":"m"}}"#);
+        assert_eq!(check(body.as_bytes()).unwrap().model_name, "m");
+    }
+}
+
+#[test]
+fn keys_that_end_early_for_some_parsers_are_refused() {
+    for key in [
+        r"model\u0000",
+        r"model\u0000x",
+        r"a\u0000",
+        "model\0",
+        r"model\ud800",
+        r"mod\udc00el",
+        "mod\u{1}el",
+    ] {
+        let body = format!(r#"{{"{key}":"b","model":"a"}}"#);
+        let error = check(body.as_bytes()).unwrap_err();
+        assert!(matches!(error, ProbeError::Malformed { .. }), "{body}");
+    }
+    let inside = r#"{"a":{"model\u0000":1,"model":2,"MODEL":3},"model":"m"}"#;
+    assert_eq!(check(inside.as_bytes()).unwrap().model_name, "m");
+}
+
+#[test]
+fn what_must_be_looked_at_again_is_bounded() {
+    const STEP: usize = 64 * 1024;
+    let with = |front: &str, key: &str, value: &str| {
+        let body = format!("{front}{{\"a\":1,{key}:{value},\"model\":\"m\"}}");
+        alike(body.as_bytes()).map(|probe| probe.model_name.into_owned())
+    };
+    let spaces = |count: usize| " ".repeat(count);
+    let quoted = |count: usize| format!("\"{}\"", "k".repeat(count));
+    let fits = Ok("m".to_owned());
+    let malformed = |at, expected| Err(ProbeError::Malformed { at, expected });
+    // The comma, two quotes and the colon count.
+    assert_eq!(with("", &quoted(STEP - 4), "1"), fits);
+    let shorter = "a shorter key, or less white space,";
+    assert_eq!(with("", &quoted(STEP - 3), "1"), malformed(6, shorter));
+    let padded = |count| spaces(count) + "\"k\"";
+    assert_eq!(with("", &padded(STEP - 5), "1"), fits);
+    assert_eq!(with("", &padded(STEP - 4), "1"), malformed(6, shorter));
+    assert_eq!(with(&spaces(STEP - 1), "\"k\"", "1"), fits);
+    assert_eq!(with(&spaces(STEP), "\"k\"", "1"), malformed(0, shorter));
+    assert_eq!(with("", "\"k\"", &"1".repeat(STEP - 1)), fits);
+    let number = with("", "\"k\"", &"1".repeat(STEP));
+    assert_eq!(number, malformed(11, "a value"));
+    // What is never looked at twice may be as long as it likes.
+    assert_eq!(with("", "\"k\"", &(spaces(2 * STEP) + "1")), fits);
+    assert_eq!(with("", "\"k\"", &quoted(2 * STEP)), fits);
+}
+
+#[test]
+fn what_is_read_to_its_inside_is_bounded() {
+    let model = |bytes: usize| {
+        let body = format!(r#"{{"model":"{}"}}"#, "m".repeat(bytes - 2));
+        alike(body.as_bytes()).map(|probe| probe.model_name.len())
+    };
+    assert_eq!(model(1024), Ok(1022));
+    assert_eq!(model(1025), Err(ProbeError::ModelTooLong));
+    let code = ProbeError::ModelTooLong.code();
+    assert_eq!(code, ErrorCode::ModelNotFound);
+    let options = |bytes: usize| {
+        let pad = "x".repeat(bytes - r#"{"a":""}"#.len());
+        let body = format!(r#"{{"model":"m","stream_options":{{"a":"{pad}"}}}}"#);
+        alike(body.as_bytes()).map(|probe| probe.stream_options.unwrap().len())
+    };
+    assert_eq!(options(4096), Ok(4096));
+    assert!(matches!(options(4097), Err(ProbeError::WrongType { .. })));
+}
+
+#[test]
+fn what_is_wrong_with_a_body_is_told_before_all_of_it_is_there() {
+    for (begun, wrong) in [
+        ("[1", true),
+        (r#"{"a":1,"a""#, false),
+        (r#"{"model":1}"#, false),
+        (r#"{"model":"a","model":"b","#, true),
+        (r#"{"mod\u0065l":"a","#, true),
+        (r#"{"a":[1}"#, true),
+        (r#"{"a":tru"#, false),
+        (r#"{"a":trux,"#, true),
+        (r#"{"a":"b""#, false),
+        (r#"{"a":"b"} "#, false),
+        (r#"{"a":"b"} x"#, true),
+    ] {
+        for engine in [Some(Engine::SCALAR), Engine::simd()].iter().flatten() {
+            let looked = Prober::with(*engine).look(begun.as_bytes());
+            assert_eq!(looked.is_err(), wrong, "{begun}: {looked:?}");
+        }
+    }
 }

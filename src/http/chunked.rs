@@ -89,6 +89,12 @@ impl ChunkedDecoder {
         }
     }
 
+    /// Bytes that are still to come of the chunk that has begun; of one whose size isn't there
+    /// whole, no more than it will have.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
     /// Takes the framing out of `bytes`, the next piece of the body: the payload of several chunks
     /// is moved together in place, that of one chunk is not moved. Keeps what it needs of a line
     /// that is cut, so that no byte need be presented twice.

@@ -148,9 +148,9 @@ impl Buffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Makes room for `n` more bytes and the tail room, growing if it must.
+    /// Makes room for `n` more bytes and the tail room, growing by no more than it must.
     pub fn reserve(&mut self, n: usize) {
-        self.bytes.reserve(n + TAILROOM);
+        self.bytes.reserve_exact(n + TAILROOM);
     }
 
     /// Writes bytes right in front of the readable part. False, and nothing done, if the room in
@@ -214,7 +214,8 @@ unsafe impl IoBufMut for Buffer {
 
     #[inline]
     fn bytes_total(&mut self) -> usize {
-        self.room()
+        // A read that fills all of a large body's room would take the core for long.
+        self.room().min(HUGE)
     }
 
     #[inline]

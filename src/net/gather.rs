@@ -7,7 +7,11 @@ use std::rc::Rc;
 use libc::iovec;
 use monoio::buf::IoVecBuf;
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, HUGE};
+
+/// Most bytes of one write: what the socket would take of a large body at once would keep the core
+/// for long.
+const WRITE_BYTES_MAX: usize = HUGE;
 
 /// Where a piece's bytes are.
 #[derive(Clone, Debug)]
@@ -39,7 +43,7 @@ impl Gather {
                 Piece::Own(range) => &own.readable()[range.clone()],
                 Piece::Body(range) => &body.readable()[range.clone()],
             })
-            .filter(|bytes| !bytes.is_empty())
+            .flat_map(|bytes| bytes.chunks(WRITE_BYTES_MAX))
             .map(|bytes| iovec {
                 iov_base: bytes.as_ptr().cast_mut().cast(),
                 iov_len: bytes.len(),
@@ -96,7 +100,13 @@ unsafe impl IoVecBuf for Gather {
     }
 
     fn read_iovec_len(&self) -> usize {
-        self.iovecs.len() - self.next
+        let mut bytes = 0;
+        let fit = self.iovecs[self.next..].iter().take_while(|piece| {
+            let fits = bytes < WRITE_BYTES_MAX;
+            bytes += piece.iov_len;
+            fits
+        });
+        fit.count()
     }
 }
 
@@ -127,6 +137,26 @@ mod tests {
             gather.advance(sent);
             assert_eq!(gather.remaining(), 9 - sent);
         }
+    }
+
+    #[test]
+    fn a_write_has_a_bound() {
+        let mut body = Buffer::with_capacity(3 * WRITE_BYTES_MAX);
+        body.extend(&vec![b'x'; 3 * WRITE_BYTES_MAX]);
+        let mut own = Buffer::small();
+        own.extend(b"HEAD");
+        let pieces = [Piece::Own(0..4), Piece::Body(0..3 * WRITE_BYTES_MAX)];
+        let mut gather = Gather::new(own, Rc::new(body), &pieces);
+        let mut sent = 0;
+        while gather.remaining() > 0 {
+            let offered = &gather.iovecs[gather.next..][..gather.read_iovec_len()];
+            let offered: usize = offered.iter().map(|piece| piece.iov_len).sum();
+            // The last piece of a write may begin below the bound.
+            assert!((1..2 * WRITE_BYTES_MAX).contains(&offered), "{offered}");
+            sent += offered;
+            gather.advance(offered);
+        }
+        assert_eq!(sent, 4 + 3 * WRITE_BYTES_MAX);
     }
 
     #[test]

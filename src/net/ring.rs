@@ -1,7 +1,8 @@
 //! The I/O driver of a core: io_uring in the best form that the kernel grants, else epoll.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::task::Poll;
 use std::time::Duration;
 
 use io_uring::IoUring;
@@ -95,6 +96,19 @@ impl Ring {
             Ring::Epoll(runtime) => runtime.block_on(future),
         }
     }
+}
+
+/// Goes on when the tasks that are ready have had their turn.
+pub async fn pass() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Waits for a real turn of the driver: completions are taken in, and timers fire. A task that

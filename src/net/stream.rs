@@ -18,6 +18,7 @@ use monoio::net::TcpStream;
 use super::buffer::Buffer;
 use super::deadline::{Deadline, Deadlines};
 use super::gather::Gather;
+use super::ring::pass;
 use super::socket::{reset, shut_down};
 use super::tls::Trust;
 
@@ -158,6 +159,10 @@ impl Writer {
             let result;
             (result, pieces) = self.half.writev(pieces).await;
             outcome = progress(result).map(|sent| pieces.advance(sent));
+            if pieces.remaining() > 0 {
+                // A write that need not wait doesn't, on epoll: others have their turn.
+                pass().await;
+            }
         }
         unsent.over();
         outcome

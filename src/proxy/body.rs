@@ -1,18 +1,17 @@
 //! A request's body: read whole, or passed over.
 
-use std::cell::Cell;
-
 use super::client::Client;
 use super::core::Core;
-use super::intake::too_large;
+use super::intake::{Intake, too_large};
 use super::payload::{Payload, Progress};
 use super::reject::Rejection;
+use super::turns::{TURN_BYTES, take_turns};
 use crate::base::Moment;
 use crate::http::chunked::ChunkedDecoder;
 use crate::http::{RequestFraming, encode};
-use crate::net::buffer::TAILROOM;
+use crate::net::buffer::{LARGE, SMALL};
 use crate::net::{Buffer, Ends};
-use crate::openai::ErrorCode;
+use crate::openai::{BodyKind, ErrorCode, FormProber, ProbeError, Prober};
 use crate::tables::Routes;
 
 /// Passes over the body of a request that is answered without it. False if it isn't all there:
@@ -38,99 +37,185 @@ pub enum Unread {
     Rejected(Rejection),
 }
 
-/// Reads a body whole: routing needs its `model`, and a second attempt needs all of it.
-pub async fn read(
-    core: &Core,
-    routes: &Routes,
-    client: &mut Client,
-    framing: RequestFraming,
-    expects: bool,
-) -> Result<Buffer, Unread> {
-    if expects && client.input.is_empty() {
-        let mut go_on = Buffer::small();
-        go_on.extend(encode::CONTINUE);
-        let until = core.recently() + routes.timeouts.body;
-        if !client.send(go_on, until).await.0 {
-            return Err(Unread::Gone);
-        }
-    }
-    let waiting = Cell::new(core.recently());
-    let body = match framing {
-        RequestFraming::None => Buffer::small(),
-        RequestFraming::Length(length) => {
-            let length =
-                usize::try_from(length).map_err(|_| Unread::Rejected(too_large(routes)))?;
-            if client.input.len() < length && client.input.len() + client.input.room() < length {
-                let mut whole = Buffer::with_capacity(length + TAILROOM);
-                whole.extend(client.input.readable());
-                client.input = whole;
-            }
-            while client.input.len() < length {
-                more_body(core, routes, client, &waiting).await?;
-            }
-            split(client, length)
-        }
-        RequestFraming::Chunked => chunked_body(core, routes, client, &waiting).await?,
-    };
-    client.conn.deadline.clear();
-    Ok(body)
+/// A large body is looked at as it comes; this much is small enough to be looked at when it's whole.
+const LOOK_BYTES: usize = LARGE;
+
+/// The probe of a body that is looked at as it comes.
+pub enum Probing {
+    /// JSON.
+    Json(Prober),
+    /// A form.
+    Form(FormProber),
 }
 
-async fn more_body(
-    core: &Core,
-    routes: &Routes,
-    client: &mut Client,
-    waiting: &Cell<Moment>,
-) -> Result<(), Unread> {
-    client
-        .conn
-        .deadline
-        .set(waiting.get() + routes.timeouts.body, Ends::Reading);
-    match client.fill().await {
-        Ok(n) if n > 0 => {
-            waiting.set(core.recently());
-            Ok(())
-        }
-        _ if client.conn.deadline.fired() => Err(Unread::Rejected(Rejection::new(
-            ErrorCode::RequestTimeout,
-            "the request's body did not arrive in time",
-        ))),
-        _ => Err(Unread::Gone),
-    }
+/// A body that has come whole.
+pub struct Whole {
+    /// The body, without framing.
+    pub bytes: Buffer,
+    /// The probe of a large one, nearly at its end.
+    pub probing: Option<Box<Probing>>,
 }
 
-async fn chunked_body(
-    core: &Core,
-    routes: &Routes,
-    client: &mut Client,
-    waiting: &Cell<Moment>,
-) -> Result<Buffer, Unread> {
-    let mut payload = Payload::Chunked(ChunkedDecoder::new());
-    let mut body = Buffer::small();
-    loop {
-        if client.input.is_empty() {
-            more_body(core, routes, client, waiting).await?;
+/// The reading of a body, to its end: routing needs its `model`, and a second attempt needs all of
+/// it.
+pub struct Reading<'r> {
+    core: &'r Core,
+    routes: &'r Routes,
+    intake: &'r Intake,
+    /// When the call's time is up.
+    until: Moment,
+    /// Since when more is waited for.
+    waiting: Moment,
+    /// Bytes read since the others had their turn.
+    turn: usize,
+    probing: Option<Box<Probing>>,
+    looked: usize,
+}
+
+impl<'r> Reading<'r> {
+    /// The reading of the body of a call that began at `started`.
+    pub fn new(
+        core: &'r Core,
+        routes: &'r Routes,
+        intake: &'r Intake,
+        started: Moment,
+    ) -> Reading<'r> {
+        Reading {
+            core,
+            routes,
+            intake,
+            until: started + routes.timeouts.call,
+            waiting: core.recently(),
+            turn: 0,
+            probing: None,
+            looked: 0,
         }
-        let progress = payload.absorb(&mut client.input, 0).map_err(|_| {
-            Unread::Rejected(Rejection::new(
-                ErrorCode::BadRequest,
-                "the body's chunks are malformed",
-            ))
-        })?;
-        let excess = match progress {
-            Progress::DoneEarly { excess } => excess,
-            Progress::More | Progress::Done => 0,
+    }
+
+    /// Reads it.
+    pub async fn whole(
+        mut self,
+        client: &mut Client,
+        framing: RequestFraming,
+        expects: bool,
+    ) -> Result<Whole, Unread> {
+        if expects && client.input.is_empty() {
+            let mut go_on = Buffer::small();
+            go_on.extend(encode::CONTINUE);
+            if !client.send(go_on, self.patience()).await.0 {
+                return Err(Unread::Gone);
+            }
+        }
+        let bytes = match framing {
+            RequestFraming::None => Buffer::small(),
+            RequestFraming::Length(length) => self.measured(client, length).await?,
+            RequestFraming::Chunked => self.chunked(client).await?,
         };
-        let length = client.input.len() - excess;
-        if body.len() + length > routes.limits.body_bytes {
-            return Err(Unread::Rejected(too_large(routes)));
+        client.conn.deadline.clear();
+        Ok(Whole {
+            bytes,
+            probing: self.probing,
+        })
+    }
+
+    /// Until when the next bytes must have come.
+    fn patience(&self) -> Moment {
+        self.until.min(self.waiting + self.routes.timeouts.body)
+    }
+
+    async fn measured(&mut self, client: &mut Client, length: u64) -> Result<Buffer, Unread> {
+        let length =
+            usize::try_from(length).map_err(|_| Unread::Rejected(too_large(self.routes)))?;
+        while client.input.len() < length {
+            let missing = length - client.input.len();
+            if client.input.room() < missing.min(TURN_BYTES) {
+                // What was only declared takes no memory: it grows with what has come.
+                let more = client.input.len().max(TURN_BYTES);
+                client.input.reserve(missing.min(more));
+            }
+            self.more(client).await?;
+            let come = client.input.len().min(length);
+            self.look(&client.input.readable()[..come])?;
         }
-        body.extend(&client.input.readable()[..length]);
-        client.input.consume(length);
-        if progress != Progress::More {
-            return Ok(body);
+        Ok(split(client, length))
+    }
+
+    async fn chunked(&mut self, client: &mut Client) -> Result<Buffer, Unread> {
+        let mut payload = Payload::Chunked(ChunkedDecoder::new());
+        let mut body = Buffer::small();
+        loop {
+            if client.input.is_empty() {
+                self.more(client).await?;
+            }
+            let progress = payload.absorb(&mut client.input, 0).map_err(|_| {
+                Unread::Rejected(Rejection::new(
+                    ErrorCode::BadRequest,
+                    "the body's chunks are malformed",
+                ))
+            })?;
+            let excess = match progress {
+                Progress::DoneEarly { excess } => excess,
+                Progress::More | Progress::Done => 0,
+            };
+            let length = client.input.len() - excess;
+            let announced = (body.len() + length) as u64;
+            if announced.saturating_add(payload.announced()) > self.routes.limits.body_bytes as u64
+            {
+                return Err(Unread::Rejected(too_large(self.routes)));
+            }
+            body.extend(&client.input.readable()[..length]);
+            client.input.consume(length);
+            if progress != Progress::More {
+                return Ok(body);
+            }
+            self.look(body.readable())?;
+            let next = if body.len() < LARGE { SMALL } else { LARGE };
+            client.input = Buffer::with_capacity(next);
         }
-        client.input = Buffer::default();
+    }
+
+    async fn more(&mut self, client: &mut Client) -> Result<(), Unread> {
+        client.conn.deadline.set(self.patience(), Ends::Reading);
+        match client.fill().await {
+            Ok(n) if n > 0 => {
+                self.waiting = self.core.recently();
+                self.turn += n;
+                if self.turn >= TURN_BYTES {
+                    self.turn = 0;
+                    take_turns(self.core).await;
+                }
+                Ok(())
+            }
+            _ if client.conn.deadline.fired() => Err(Unread::Rejected(Rejection::new(
+                ErrorCode::RequestTimeout,
+                "the request's body did not arrive in time",
+            ))),
+            _ => Err(Unread::Gone),
+        }
+    }
+
+    /// Looks at what has come of a large body.
+    fn look(&mut self, come: &[u8]) -> Result<(), Unread> {
+        if come.len() - self.looked < LOOK_BYTES {
+            return Ok(());
+        }
+        self.looked = come.len();
+        self.probe(come)
+            .map_err(|error| Unread::Rejected(error.into()))
+    }
+
+    fn probe(&mut self, come: &[u8]) -> Result<(), ProbeError> {
+        let probing = match &mut self.probing {
+            Some(probing) => probing,
+            none => none.insert(Box::new(match self.intake.operation.body() {
+                BodyKind::Json => Probing::Json(Prober::new()),
+                BodyKind::Multipart => Probing::Form(FormProber::new(&self.intake.content_type)?),
+            })),
+        };
+        match &mut **probing {
+            Probing::Json(prober) => prober.look(come),
+            Probing::Form(prober) => prober.look(come),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::pin::pin;
 
 use super::answer::Manner;
 use super::attempt::{self, Served};
+use super::body::Probing;
 use super::client::Client;
 use super::core::Core;
 use super::intake::Intake;
@@ -17,7 +18,7 @@ use super::settle::{Attempt, Settlement};
 use super::targets::Permit;
 use super::verdict::Verdict;
 use crate::base::Moment;
-use crate::openai::{BodyKind, ErrorCode, probe, probe_form, with_include_usage};
+use crate::openai::{BodyKind, ErrorCode, FormProbe, probe, probe_form, with_include_usage};
 use crate::policy::chain::{Candidate, Itinerary};
 use crate::policy::residency::Residency;
 use crate::tables::Routes;
@@ -64,11 +65,11 @@ pub async fn run(
     core: &Core,
     routes: &Routes,
     client: &mut Client,
-    (intake, body): (&Intake, Body),
+    (intake, body, probing): (&Intake, Body, Option<Box<Probing>>),
     manner: Manner,
     settlement: &mut Settlement<'_>,
 ) -> End {
-    let ask = match read_body(routes, intake, body.bytes()) {
+    let ask = match read_body(routes, intake, body.bytes(), probing) {
         Ok(ask) => ask,
         Err(rejection) => return End::Rejected(rejection),
     };
@@ -112,21 +113,19 @@ fn read_body<'b>(
     routes: &'b Routes,
     intake: &Intake,
     body: &'b [u8],
+    probing: Option<Box<Probing>>,
 ) -> Result<Ask<'b>, Rejection> {
-    if intake.operation.body() == BodyKind::Multipart {
-        let form = probe_form(&intake.content_type, body)?;
-        let capability = capability(routes, intake, &form.model_name)?;
-        let (model, options) = (form.model, None);
-        return Ok(Ask {
-            capability,
-            model,
-            form: true,
-            stream: false,
-            options,
-            strip_usage: false,
-        });
-    }
-    let probed = probe(body)?;
+    let probed = match (probing.map(|begun| *begun), intake.operation.body()) {
+        (None, BodyKind::Json) => probe(body)?,
+        (Some(Probing::Json(prober)), _) => prober.finish(body)?,
+        (None, BodyKind::Multipart) => {
+            let form = probe_form(&intake.content_type, body)?;
+            return read_form(routes, intake, form);
+        }
+        (Some(Probing::Form(prober)), _) => {
+            return read_form(routes, intake, prober.finish(body)?);
+        }
+    };
     let capability = capability(routes, intake, &probed.model_name)?;
     let mut options = None;
     let mut strip_usage = false;
@@ -148,6 +147,21 @@ fn read_body<'b>(
         stream,
         options,
         strip_usage,
+    })
+}
+
+fn read_form<'b>(
+    routes: &'b Routes,
+    intake: &Intake,
+    form: FormProbe<'b>,
+) -> Result<Ask<'b>, Rejection> {
+    Ok(Ask {
+        capability: capability(routes, intake, &form.model_name)?,
+        model: form.model,
+        form: true,
+        stream: false,
+        options: None,
+        strip_usage: false,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::answer::{self, Manner};
-use super::body::{self, Unread};
+use super::body::{self, Reading, Unread};
 use super::call::{self, End};
 use super::client::Client;
 use super::core::Core;
@@ -216,15 +216,16 @@ async fn answer(
             return refuse(core, client, settlement, rejection, manner).await;
         }
     };
-    let body = match body::read(core, routes, client, framing, expects).await {
-        Ok(whole) => Body::new(whole),
+    let reading = Reading::new(core, routes, intake, settlement.started());
+    let (body, probing) = match reading.whole(client, framing, expects).await {
+        Ok(whole) => (Body::new(whole.bytes), whole.probing),
         Err(Unread::Gone) => return (After::Abort, Outcome::ClientGone),
         Err(Unread::Rejected(rejection)) => {
             manner.persistent = false;
             return refuse(core, client, settlement, rejection, manner).await;
         }
     };
-    let request = (intake, body);
+    let request = (intake, body, probing);
     match call::run(core, routes, client, request, manner, settlement).await {
         End::Complete if manner.by_now(core).persistent => (After::Next, Outcome::Completed),
         End::Complete => (After::Close, Outcome::Completed),

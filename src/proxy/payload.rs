@@ -37,6 +37,15 @@ impl Payload {
         matches!(self, Payload::Length(0))
     }
 
+    /// Bytes that are known to come: the rest of a length, or of the chunk that has begun.
+    pub fn announced(&self) -> u64 {
+        match self {
+            Payload::Length(left) => *left,
+            Payload::Chunked(decoder) => decoder.left(),
+            Payload::UntilClose => 0,
+        }
+    }
+
     /// Turns `readable()[from..]`, which is as it was received, into payload right behind the
     /// first `from` bytes, which are payload already. The smaller part moves.
     ///

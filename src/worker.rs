@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::net::deadline::TICK;
 use crate::net::listener::Listener;
 use crate::net::ring::{Form, Ring};
-use crate::net::{Conn, cpu};
+use crate::net::{Conn, cpu, turn};
 use crate::proxy::{self, Core, CoreParts};
 
 /// How long an accept that failed for want of descriptors waits before the next.
@@ -90,6 +90,7 @@ async fn run(
     // A runtime must not be dropped with operations in flight: end them first.
     for _ in 0..LAST_SWEEPS {
         core.deadlines.end_all();
+        turn::close();
         monoio::time::sleep(TICK).await;
     }
     core.retire();

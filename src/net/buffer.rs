@@ -17,6 +17,9 @@ pub const LARGE: usize = 64 * 1024;
 /// For bodies in transit that have shown to be long.
 pub const HUGE: usize = 256 * 1024;
 
+/// After so many bytes read, looked at or sent, others have their turn ([`super::turn`]).
+pub const TURN: usize = HUGE;
+
 /// Kept free behind what a read may fill: a chunk's closing CRLF and the last chunk fit there.
 pub const TAILROOM: usize = 16;
 
@@ -153,6 +156,19 @@ impl Buffer {
         self.bytes.reserve_exact(n + TAILROOM);
     }
 
+    /// Gives the last `bytes` of its memory back, with whatever stands there. False, and nothing
+    /// done, if that is most of it. To free tens of MiB at once takes milliseconds.
+    pub fn shrink(&mut self, bytes: usize) -> bool {
+        let kept = self.bytes.capacity().saturating_sub(bytes);
+        if kept < bytes {
+            return false;
+        }
+        self.bytes.truncate(kept);
+        self.bytes.shrink_to(kept);
+        self.start = self.start.min(self.bytes.len());
+        true
+    }
+
     /// Writes bytes right in front of the readable part. False, and nothing done, if the room in
     /// front of it is too small.
     pub fn prepend(&mut self, bytes: &[u8]) -> bool {
@@ -215,7 +231,7 @@ unsafe impl IoBufMut for Buffer {
     #[inline]
     fn bytes_total(&mut self) -> usize {
         // A read that fills all of a large body's room would take the core for long.
-        self.room().min(HUGE)
+        self.room().min(TURN)
     }
 
     #[inline]
@@ -254,6 +270,23 @@ mod tests {
         let second = Buffer::small();
         assert!(second.is_empty());
         assert_eq!(second.room(), SMALL - TAILROOM);
+    }
+
+    #[test]
+    fn memory_is_given_back_part_by_part() {
+        let mut buffer = Buffer::small();
+        buffer.reserve(10 * TURN);
+        buffer.extend(&vec![b'x'; 10 * TURN]);
+        buffer.consume(10);
+        let (mut parts, mut before) = (0, buffer.bytes.capacity());
+        while buffer.shrink(TURN) {
+            assert!(buffer.bytes.capacity() < before && buffer.len() + 10 <= before);
+            (parts, before) = (parts + 1, buffer.bytes.capacity());
+        }
+        assert!(
+            parts >= 9 && before < 2 * TURN,
+            "{parts} parts, {before} left"
+        );
     }
 
     #[test]

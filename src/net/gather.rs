@@ -7,11 +7,11 @@ use std::rc::Rc;
 use libc::iovec;
 use monoio::buf::IoVecBuf;
 
-use super::buffer::{Buffer, HUGE};
+use super::buffer::{Buffer, TURN};
 
 /// Most bytes of one write: what the socket would take of a large body at once would keep the core
 /// for long.
-const WRITE_BYTES_MAX: usize = HUGE;
+const WRITE_BYTES_MAX: usize = TURN;
 
 /// Where a piece's bytes are.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ pub mod ring;
 mod socket;
 pub mod stream;
 pub mod tls;
+pub mod turn;
 mod turnstile;
 
 #[cfg(test)]

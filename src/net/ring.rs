@@ -1,9 +1,7 @@
 //! The I/O driver of a core: io_uring in the best form that the kernel grants, else epoll.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::task::Poll;
-use std::time::Duration;
 
 use io_uring::IoUring;
 use monoio::time::TimeDriver;
@@ -98,28 +96,9 @@ impl Ring {
     }
 }
 
-/// Goes on when the tasks that are ready have had their turn.
-pub async fn pass() {
-    let mut waited = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut waited, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Waits for a real turn of the driver: completions are taken in, and timers fire. A task that
-/// only wakes itself lets other tasks run, but not that.
-pub async fn rest() {
-    monoio::time::sleep(Duration::from_millis(1)).await;
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use super::*;
 

@@ -18,9 +18,9 @@ use monoio::net::TcpStream;
 use super::buffer::Buffer;
 use super::deadline::{Deadline, Deadlines};
 use super::gather::Gather;
-use super::ring::pass;
 use super::socket::{reset, shut_down};
 use super::tls::Trust;
+use super::turn;
 
 mod handshake;
 mod sealed;
@@ -160,8 +160,7 @@ impl Writer {
             (result, pieces) = self.half.writev(pieces).await;
             outcome = progress(result).map(|sent| pieces.advance(sent));
             if pieces.remaining() > 0 {
-                // A write that need not wait doesn't, on epoll: others have their turn.
-                pass().await;
+                turn::pass().await;
             }
         }
         unsent.over();

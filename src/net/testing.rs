@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::deadline::Deadlines;
 use super::ring::{self, Ring};
 use super::stream::Conn;
+use super::turn;
 
 /// Long enough for what was sent over loopback to arrive and be noticed.
 pub async fn settle() {
@@ -20,6 +21,7 @@ pub fn on_each_driver<F: Future<Output = ()>>(test: impl Fn() -> F) {
     for mut ring in rings.into_iter().flatten() {
         ring.block_on(async {
             test().await;
+            turn::close();
             // Operations on what the test dropped end before their runtime does.
             settle().await;
         });

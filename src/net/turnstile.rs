@@ -7,22 +7,15 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::io::{self, Write};
-use std::os::unix::net::UnixStream as Pipe;
-use std::pin::pin;
+use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use monoio::io::AsyncReadRent;
-use monoio::net::UnixStream;
+use super::turn;
 
 /// How long after a step the next one may be made without more ado: a core that has been doing
 /// something else since then has most likely looked at its sockets.
 const REST: Duration = Duration::from_micros(250);
-
-/// The length of a turn where there are no descriptors left to see one's end by.
-const TURN_WITHOUT_SOCKETS: Duration = Duration::from_millis(1);
 
 /// Who may pass, and who is next. Tickets are numbers in the order of arrival.
 struct Queue {
@@ -159,15 +152,8 @@ impl Drop for Ticket {
 /// Sees turn after turn to its end, until nobody waits.
 async fn watch() {
     let _watching = Watching;
-    let mut bell = Bell::new().ok();
     loop {
-        let rung = match &mut bell {
-            Some(bell) => bell.ring().await,
-            None => Err(io::ErrorKind::NotFound.into()),
-        };
-        if rung.is_err() {
-            monoio::time::sleep(TURN_WITHOUT_SOCKETS).await;
-        }
+        turn::pass().await;
         if !QUEUE.with_borrow_mut(Queue::turn) {
             return;
         }
@@ -184,51 +170,10 @@ impl Drop for Watching {
     }
 }
 
-/// A socket that is heard when the core next looks at its sockets.
-struct Bell {
-    near: UnixStream,
-    far: Pipe,
-    byte: Vec<u8>,
-}
-
-impl Bell {
-    fn new() -> io::Result<Bell> {
-        let (near, far) = Pipe::pair()?;
-        near.set_nonblocking(true)?;
-        far.set_nonblocking(true)?;
-        Ok(Bell {
-            near: UnixStream::from_std(near)?,
-            far,
-            byte: Vec::with_capacity(1),
-        })
-    }
-
-    async fn ring(&mut self) -> io::Result<()> {
-        self.byte.clear();
-        let mut far = &self.far;
-        let mut hearing = pin!(self.near.read(std::mem::take(&mut self.byte)));
-        let mut begun = false;
-        // The wait begins before there is something to hear: else epoll's driver would find it
-        // at once, without a look at any other socket.
-        let (heard, byte) = poll_fn(|cx| {
-            let poll = hearing.as_mut().poll(cx);
-            if !begun {
-                begun = true;
-                if let Err(error) = far.write_all(&[0]) {
-                    return Poll::Ready((Err(error), Vec::with_capacity(1)));
-                }
-            }
-            poll
-        })
-        .await;
-        self.byte = byte;
-        heard.map(drop)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::io::Write;
     use std::rc::Rc;
 
     use super::*;

@@ -5,12 +5,11 @@ use super::core::Core;
 use super::intake::{Intake, too_large};
 use super::payload::{Payload, Progress};
 use super::reject::Rejection;
-use super::turns::{TURN_BYTES, take_turns};
 use crate::base::Moment;
 use crate::http::chunked::ChunkedDecoder;
 use crate::http::{RequestFraming, encode};
-use crate::net::buffer::{LARGE, SMALL};
-use crate::net::{Buffer, Ends};
+use crate::net::buffer::{LARGE, SMALL, TURN};
+use crate::net::{Buffer, Ends, turn};
 use crate::openai::{BodyKind, ErrorCode, FormProber, ProbeError, Prober};
 use crate::tables::Routes;
 
@@ -128,9 +127,9 @@ impl<'r> Reading<'r> {
             usize::try_from(length).map_err(|_| Unread::Rejected(too_large(self.routes)))?;
         while client.input.len() < length {
             let missing = length - client.input.len();
-            if client.input.room() < missing.min(TURN_BYTES) {
+            if client.input.room() < missing.min(TURN) {
                 // What was only declared takes no memory: it grows with what has come.
-                let more = client.input.len().max(TURN_BYTES);
+                let more = client.input.len().max(TURN);
                 client.input.reserve(missing.min(more));
             }
             self.more(client).await?;
@@ -180,9 +179,9 @@ impl<'r> Reading<'r> {
             Ok(n) if n > 0 => {
                 self.waiting = self.core.recently();
                 self.turn += n;
-                if self.turn >= TURN_BYTES {
+                if self.turn >= TURN {
                     self.turn = 0;
-                    take_turns(self.core).await;
+                    turn::pass().await;
                 }
                 Ok(())
             }

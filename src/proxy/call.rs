@@ -18,7 +18,9 @@ use super::settle::{Attempt, Settlement};
 use super::targets::Permit;
 use super::verdict::Verdict;
 use crate::base::Moment;
-use crate::openai::{BodyKind, ErrorCode, FormProbe, probe, probe_form, with_include_usage};
+use crate::openai::{
+    BodyKind, ErrorCode, FormProbe, Operation, probe, probe_form, with_include_usage,
+};
 use crate::policy::chain::{Candidate, Itinerary};
 use crate::policy::residency::Residency;
 use crate::tables::Routes;
@@ -49,13 +51,22 @@ struct Ask<'b> {
     strip_usage: bool,
 }
 
-/// A call whose border is drawn.
-struct Routed<'r> {
-    core: &'r Core,
-    routes: &'r Routes,
+/// A call whose border is drawn: what all of its attempts share.
+struct Routed<'c, 'r> {
+    core: &'c Core,
+    routes: &'c Routes,
     ask: &'r Ask<'r>,
     order: Order<'r>,
     residency: Residency,
+    until: Moment,
+}
+
+/// What the client is sent of a call that was committed to: nothing of it is the request's body.
+struct Delivery<'c> {
+    core: &'c Core,
+    routes: &'c Routes,
+    operation: Operation,
+    strip_usage: bool,
     manner: Manner,
     until: Moment,
 }
@@ -92,18 +103,28 @@ pub async fn run(
         forwarded: &intake.forwarded,
         body: &body,
     };
-    let until = settlement.started() + routes.timeouts.call;
+    let delivery = Delivery {
+        core,
+        routes,
+        operation: intake.operation,
+        strip_usage: ask.strip_usage,
+        manner,
+        until: settlement.started() + routes.timeouts.call,
+    };
     let routed = Routed {
         core,
         routes,
         ask: &ask,
         order,
         residency,
-        manner,
-        until,
+        until: delivery.until,
     };
-    match routed.travel(client, itinerary, settlement).await {
-        Ok(committed) => routed.deliver(client, committed, settlement).await,
+    let travelled = routed.travel(client, itinerary, settlement).await;
+    // No attempt follows: the answer may take its time, and the body need not wait for it.
+    drop(ask);
+    body.release().await;
+    match travelled {
+        Ok(committed) => delivery.deliver(client, committed, settlement).await,
         Err(end) => end,
     }
 }
@@ -206,14 +227,14 @@ struct Committed<'r> {
     served: Served,
 }
 
-impl<'r> Routed<'r> {
+impl<'c> Routed<'c, '_> {
     /// Goes along the chain until a response is in hand.
     async fn travel(
         &self,
         client: &mut Client,
         mut itinerary: Itinerary<'_>,
         settlement: &mut Settlement<'_>,
-    ) -> Result<Committed<'r>, End> {
+    ) -> Result<Committed<'c>, End> {
         let core = self.core;
         let mut now = core.recently();
         while now < self.until {
@@ -241,7 +262,7 @@ impl<'r> Routed<'r> {
         mut candidate: Candidate,
         mut permit: Permit,
         settlement: &mut Settlement<'_>,
-    ) -> Option<Result<Committed<'r>, End>> {
+    ) -> Option<Result<Committed<'c>, End>> {
         let core = self.core;
         loop {
             let attempt = Attempt::open(core, self.routes, candidate, permit, settlement)?;
@@ -262,12 +283,12 @@ impl<'r> Routed<'r> {
         }
     }
 
-    fn provider(&self, position: u16) -> Option<&'r Provider> {
+    fn provider(&self, position: u16) -> Option<&'c Provider> {
         self.routes.providers.get(usize::from(position))
     }
 
     /// One attempt, up to its commit point.
-    async fn attempt(&self, client: &mut Client, attempt: Attempt<'r>) -> Tried<'r> {
+    async fn attempt(&self, client: &mut Client, attempt: Attempt<'c>) -> Tried<'c> {
         let fail = |attempt: Attempt<'_>, verdict| Tried::Failed(verdict, attempt.end(verdict));
         let Some(model) = self.ask.capability.models.get(attempt.link()) else {
             return fail(attempt, Verdict::UnknownModel);
@@ -285,37 +306,6 @@ impl<'r> Routed<'r> {
                 attempt.end(Verdict::Cancelled);
                 Tried::Gone
             }
-        }
-    }
-
-    /// From the commit point on: the response goes to the client, and the attempt ends with it.
-    async fn deliver(
-        &self,
-        client: &mut Client,
-        committed: Committed<'r>,
-        settlement: &mut Settlement<'_>,
-    ) -> End {
-        let Committed { attempt, served } = committed;
-        let provider = attempt.provider();
-        settlement.committed(&attempt, served.inbound.status, self.core.now());
-        let passage = Passage {
-            core: self.core,
-            attempt: &attempt,
-            operation: self.order.operation,
-            strip_usage: self.ask.strip_usage,
-            manner: self.manner,
-            call_until: self.until,
-            provider: self.routes.expose_providers.then_some(&*provider.name),
-        };
-        let ending = passage.relay(client, served, settlement).await;
-        if ending.verdict == Verdict::Succeeded || ending.usage.is_some() {
-            settlement.used(provider, ending.usage);
-        }
-        attempt.end(ending.verdict);
-        match ending.outcome {
-            Outcome::Completed => End::Complete,
-            Outcome::ClientGone => End::Gone,
-            Outcome::Cut | Outcome::Failed => End::Cut,
         }
     }
 
@@ -379,6 +369,39 @@ impl<'r> Routed<'r> {
             ),
         };
         Rejection::new(code, message).retry_after(wait)
+    }
+}
+
+impl<'c> Delivery<'c> {
+    /// From the commit point on: the response goes to the client, and the attempt ends with it.
+    async fn deliver(
+        &self,
+        client: &mut Client,
+        committed: Committed<'c>,
+        settlement: &mut Settlement<'_>,
+    ) -> End {
+        let Committed { attempt, served } = committed;
+        let provider = attempt.provider();
+        settlement.committed(&attempt, served.inbound.status, self.core.now());
+        let passage = Passage {
+            core: self.core,
+            attempt: &attempt,
+            operation: self.operation,
+            strip_usage: self.strip_usage,
+            manner: self.manner,
+            call_until: self.until,
+            provider: self.routes.expose_providers.then_some(&*provider.name),
+        };
+        let ending = passage.relay(client, served, settlement).await;
+        if ending.verdict == Verdict::Succeeded || ending.usage.is_some() {
+            settlement.used(provider, ending.usage);
+        }
+        attempt.end(ending.verdict);
+        match ending.outcome {
+            Outcome::Completed => End::Complete,
+            Outcome::ClientGone => End::Gone,
+            Outcome::Cut | Outcome::Failed => End::Cut,
+        }
     }
 }
 

@@ -13,10 +13,9 @@ use super::message::Body;
 use super::models;
 use super::reject::Rejection;
 use super::settle::Settlement;
-use super::turns::take_turns;
 use crate::http::request::BadRequest;
 use crate::http::{HeadLimits, HeadSlots, Version, encode, parse_request};
-use crate::net::{Buffer, Conn, Ends};
+use crate::net::{Buffer, Conn, Ends, turn};
 use crate::openai::ErrorCode;
 use crate::tables::{Limit, Routes};
 use crate::telemetry::Outcome;
@@ -39,7 +38,7 @@ pub async fn serve(core: Rc<Core>, conn: Conn) {
         };
         match after {
             // The next one has come already: others first.
-            After::Next if !client.input.is_empty() => take_turns(&core).await,
+            After::Next if !client.input.is_empty() => turn::pass().await,
             After::Next => {}
             After::Close => return client.close(core.recently()).await,
             After::Abort => return client.conn.shut_down(),

@@ -12,7 +12,6 @@ use super::inbound::{HEADROOM, Inbound};
 use super::leases::{Allowance, Exhausted, Leases};
 use super::targets::Targets;
 use crate::base::{Clock, EndpointId, Moment, Prng};
-use crate::net::deadline::TICK;
 use crate::net::{ClientTls, Deadlines, Pool, Terms};
 use crate::tables::{Board, Fact, MeterId, Routes, View};
 use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
@@ -75,7 +74,6 @@ pub struct Core {
     clock: Clock,
     now: Cell<Moment>,
     date: Cell<HttpDate>,
-    swept: Cell<Moment>,
     housekept: Cell<Moment>,
 }
 
@@ -102,7 +100,6 @@ impl Core {
             clock: parts.clock,
             now: Cell::new(now),
             date: Cell::new(date_now()),
-            swept: Cell::new(now),
             housekept: Cell::new(now),
         }
     }
@@ -242,15 +239,9 @@ impl Core {
         histograms.record_call(capability, Duration::from_micros(record.total_us));
     }
 
-    /// Whether the sweeper should have had its turn by now. Reads the clock.
-    pub fn sweeper_is_late(&self) -> bool {
-        self.now().since(self.swept.get()) > 2 * TICK
-    }
-
     /// The sweeper's turn: late sockets are shut down, and now and then the house is tidied.
     pub fn sweep(&self) {
         let now = self.now();
-        self.swept.set(now);
         self.deadlines.sweep(now);
         let routes = self.routes();
         let mut leases = self.leases.borrow_mut();

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::http::encode;
-use crate::net::buffer::SMALL;
+use crate::net::buffer::{SMALL, TURN};
 use crate::net::gather::Piece;
-use crate::net::{Buffer, Gather};
+use crate::net::{Buffer, Gather, turn};
 use crate::openai::Operation;
 use crate::policy::residency::{self, Residency};
 use crate::tables::routes::{Endpoint, Provider};
@@ -30,6 +30,18 @@ impl Body {
             Body::Small(bytes)
         } else {
             Body::Large(Rc::new(bytes))
+        }
+    }
+
+    /// Lets go of it. A large one's memory is given back in parts, others' turns between them.
+    pub async fn release(self) {
+        const PART: usize = 16 * TURN;
+        if let Body::Large(shared) = self
+            && let Ok(mut body) = Rc::try_unwrap(shared)
+        {
+            while body.shrink(PART) {
+                turn::pass().await;
+            }
         }
     }
 

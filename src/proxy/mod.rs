@@ -26,7 +26,6 @@ pub mod settle;
 pub mod targets;
 #[cfg(test)]
 mod testing;
-pub mod turns;
 pub mod verdict;
 
 pub use connection::serve;

@@ -10,11 +10,11 @@ use super::client::Client;
 use super::core::Core;
 use super::inbound::{HEADROOM, Inbound, Kind, Patience};
 use super::settle::{Attempt, Settlement};
-use super::turns::{TURN_BYTES, take_turns};
 use super::verdict::Verdict;
 use crate::base::Moment;
 use crate::http::{Version, encode};
-use crate::net::Buffer;
+use crate::net::buffer::TURN;
+use crate::net::{Buffer, turn};
 use crate::openai::{Operation, StreamScanner, Usage, UsageSearch, write_error_event};
 use crate::telemetry::Outcome;
 
@@ -296,10 +296,10 @@ impl Way<'_, '_, '_> {
         chunked: bool,
         end: bool,
     ) -> Option<Buffer> {
-        let turn = self.sent / TURN_BYTES as u64;
+        let turn = self.sent / TURN as u64;
         self.sent += payload.len() as u64;
-        if self.sent / TURN_BYTES as u64 > turn {
-            take_turns(self.passage.core).await;
+        if self.sent / TURN as u64 > turn {
+            turn::pass().await;
         }
         if chunked {
             frame(&mut payload, end);

@@ -13,6 +13,7 @@ mod errors;
 mod failover;
 mod framing;
 mod headers;
+mod large;
 mod limits;
 mod load;
 mod oddities;

@@ -140,13 +140,22 @@ impl Instance {
 
     /// Memory of the process that is in RAM, in bytes.
     pub fn resident(&self) -> usize {
+        self.memory("VmRSS:")
+    }
+
+    /// Memory that the process has asked for, in bytes.
+    pub fn virtual_size(&self) -> usize {
+        self.memory("VmSize:")
+    }
+
+    fn memory(&self, kind: &str) -> usize {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).expect("/proc");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(kind));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
         1024 * kib
             .and_then(|kib| kib.trim().parse::<usize>().ok())
-            .expect("VmRSS")
+            .expect("a size")
     }
 
     /// What the kernel holds of a client's connection on the instance's side, in bytes: sent and

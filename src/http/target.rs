@@ -11,9 +11,13 @@ pub(super) struct Target<'b> {
 }
 
 /// Reads a target in origin form, absolute form (`http` and `https`) or, for `OPTIONS`, asterisk
-/// form. There are no tunnels here, so authority form is none of them. `None` if it is not valid.
+/// form. There are no tunnels here, so authority form is none of them, and `CONNECT` has no other:
+/// what follows it is a tunnel's to some readers, and a body to others. `None` if it is not valid.
 #[inline]
 pub(super) fn parse<'b>(method: &str, target: &'b str) -> Option<Target<'b>> {
+    if method == "CONNECT" {
+        return None;
+    }
     if target.starts_with('/') {
         return path_and_query(target, None);
     }

@@ -182,40 +182,60 @@ impl Default for UsageSearch {
 }
 
 /// The counts in a part of a JSON text, and from where on it must be kept for what the next part
-/// may complete.
+/// may complete. No byte is looked at more often than a bounded number of times, whatever the text
+/// is: what lies inside of a `usage` is not searched for another.
 pub(super) fn find_usage(part: &[u8]) -> (Option<Usage>, usize) {
     let mut found = None;
-    let mut keep = part.len().saturating_sub(OVERLAP);
-    for at in USAGE_KEY.find_iter(part) {
-        match usage_behind(&part[at + USAGE_KEY.needle().len()..]) {
-            Behind::Usage(usage) => found = Some(usage),
-            Behind::CutShort if part.len() - at <= USAGE_BYTES_MAX => keep = keep.min(at),
-            Behind::CutShort | Behind::Other => {}
+    let mut from = 0;
+    while let Some(at) = USAGE_KEY.find(&part[from..]) {
+        let at = from + at;
+        match usage_at(&part[at..]) {
+            Member::CutShort => return (found, at),
+            Member::Whole(usage, length) => {
+                found = usage.or(found);
+                from = at + length;
+            }
         }
     }
-    (found, keep)
+    (found, from.max(part.len().saturating_sub(OVERLAP)))
 }
 
-enum Behind {
-    Usage(Usage),
+enum Member {
+    /// Its counts, if it has any, and how many bytes it is long.
+    Whole(Option<Usage>, usize),
+    /// More bytes may make it a whole one.
     CutShort,
-    Other,
 }
 
-/// What stands behind a key `usage`.
-fn usage_behind(rest: &[u8]) -> Behind {
-    let value = match rest.trim_ascii_start() {
-        [] => return Behind::CutShort,
+/// Reads the member that begins with the key `usage`.
+fn usage_at(part: &[u8]) -> Member {
+    let may_grow = part.len() < USAGE_BYTES_MAX;
+    let part = &part[..part.len().min(USAGE_BYTES_MAX)];
+    let key = USAGE_KEY.needle().len();
+    let value = match part[key..].trim_ascii_start() {
+        [] if may_grow => return Member::CutShort,
         [b':', value @ ..] => value,
-        _ => return Behind::Other,
+        // A text that reads so, not a key.
+        _ => return Member::Whole(None, key),
     };
     let mut values = serde_json::Deserializer::from_slice(value).into_iter::<&RawValue>();
     match values.next() {
-        None => Behind::CutShort,
-        Some(Err(error)) if error.is_eof() => Behind::CutShort,
-        Some(Ok(raw)) => read_usage(raw.get().as_bytes()).map_or(Behind::Other, Behind::Usage),
-        Some(Err(_)) => Behind::Other,
+        Some(Ok(raw)) => {
+            let length = part.len() - value.len() + values.byte_offset();
+            Member::Whole(read_usage(raw.get().as_bytes()), length)
+        }
+        Some(Err(error)) if may_grow && !is_cut_short(&error, value) => {
+            Member::Whole(None, part.len())
+        }
+        _ if may_grow => Member::CutShort,
+        _ => Member::Whole(None, part.len()),
     }
+}
+
+/// Whether more bytes could mend it. To the parser a number cut behind its point or its sign is
+/// not cut, but wrong.
+fn is_cut_short(error: &serde_json::Error, value: &[u8]) -> bool {
+    error.is_eof() || matches!(value.last(), Some(b'.' | b'-' | b'+' | b'e' | b'E'))
 }
 
 #[cfg(test)]
@@ -305,5 +325,42 @@ mod tests {
             assert_eq!(counted, Some((3, 0)), "in pieces of {size}");
         }
         assert_eq!(UsageSearch::new().usage(), None);
+    }
+
+    /// The counts that are found in a text that comes in pieces of that size.
+    fn found(text: &str, size: usize) -> Option<u64> {
+        let mut search = UsageSearch::new();
+        for piece in text.as_bytes().chunks(size) {
+            search.look(piece);
+        }
+        search.usage().map(|usage| usage.input)
+    }
+
+    #[test]
+    fn a_number_is_cut_behind_its_point_or_sign() {
+        let text = r#"{"usage":{"cost":0.25,"delta":-1E-3,"power":2e+1,"prompt_tokens":3}}"#;
+        for size in 1..=text.len() {
+            assert_eq!(found(text, size), Some(3), "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn what_a_usage_holds_is_no_usage() {
+        let text = r#"{"usage":{"prompt_tokens":3,"usage":{"prompt_tokens":4}},"a":["usage"]}"#;
+        for size in 1..=text.len() {
+            assert_eq!(found(text, size), Some(3), "in pieces of {size}");
+        }
+        let empty = r#"{"usage":{"prompt_tokens":3},"b":{"usage":null}}"#;
+        assert_eq!(found(empty, 5), Some(3));
+    }
+
+    #[test]
+    fn a_usage_without_end_is_looked_at_once() {
+        let text = r#"{"usage":"#.repeat(10_000);
+        let Member::Whole(None, length) = usage_at(&text.as_bytes()[1..]) else {
+            panic!("it has neither counts nor an end");
+        };
+        assert_eq!(length, USAGE_BYTES_MAX);
+        assert_eq!(found(&text, text.len()), None);
     }
 }

@@ -221,7 +221,9 @@ fn disposition_is_model(value: &[u8], at: usize) -> Result<bool, ProbeError> {
         // `name*` and `name*0` are other ways to write it that RFC 7578 section 4.2 rules out.
         let starred = name.len() > 4 && name[..5].eq_ignore_ascii_case(b"name*");
         let named = name.eq_ignore_ascii_case(b"name");
-        if starred || (named && field.replace(value).is_some()) {
+        // Some parsers know it in lower case only.
+        let odd = named && name != b"name";
+        if starred || odd || (named && field.replace(value).is_some()) {
             return Err(bad());
         }
         is_file |= name.len() >= 8 && name[..8].eq_ignore_ascii_case(b"filename");
@@ -289,8 +291,12 @@ impl<'b> Parameters<'b> {
                 (&quoted[..end], quoted[end + 1..].trim_ascii_start())
             }
             None => {
-                let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
-                (rest[..end].trim_ascii_end(), &rest[end..])
+                let (value, rest) = rest.split_at(memchr::memchr(b';', rest).unwrap_or(rest.len()));
+                // To some parsers a quote opens quoted text wherever it stands.
+                if value.contains(&b'"') {
+                    return None;
+                }
+                (value.trim_ascii_end(), rest)
             }
         };
         let token = |b: &u8| b.is_ascii_graphic() && !b"\"\\(),/:<>?@[]{}".contains(b);

@@ -19,7 +19,7 @@ pub mod turn;
 mod turnstile;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use buffer::Buffer;
 pub use deadline::{Deadline, Deadlines, Ends};

@@ -76,16 +76,23 @@ impl Pool {
         None
     }
 
-    /// Takes a connection whose last response ended exactly where it should have.
+    /// Takes a connection whose last response ended exactly where it should have. If its reader is
+    /// armed already, what has come since condemns it.
     pub fn put(&mut self, endpoint: EndpointId, mut conn: Conn, now: Moment) {
         let stack = &mut self.endpoints[endpoint.index()];
         if stack.len() >= IDLE_PER_ENDPOINT_MAX || conn.deadline.fired() {
             return;
         }
         conn.deadline.clear();
-        conn.reader.arm(Buffer::with_headroom(SMALL, self.headroom));
-        // Starts the read: what comes before the next request condemns the connection.
-        if conn.reader.is_quiet() {
+        // What comes before the next request condemns the connection.
+        let quiet = match conn.reader.is_armed() {
+            true => conn.reader.is_quiet(),
+            false => {
+                let buffer = Buffer::with_headroom(SMALL, self.headroom);
+                conn.reader.starts_quiet(buffer)
+            }
+        };
+        if quiet {
             stack.push(Idle { conn, since: now });
             self.idle += 1;
         }

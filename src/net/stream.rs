@@ -284,6 +284,14 @@ impl Reader {
         self.next().await
     }
 
+    /// Begins a read into `buffer`, unless one is under way, and looks at it as [`is_quiet`] does.
+    ///
+    /// [`is_quiet`]: Reader::is_quiet
+    pub fn starts_quiet(&mut self, buffer: Buffer) -> bool {
+        self.arm(buffer);
+        self.is_quiet()
+    }
+
     /// Looks at the armed read without waiting for it: true while nothing has come, which for an
     /// idle connection is as it should be.
     pub fn is_quiet(&mut self) -> bool {

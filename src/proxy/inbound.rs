@@ -221,6 +221,16 @@ impl Inbound {
         next
     }
 
+    /// Starts to read behind a response that has ended, before the last of it goes to the client.
+    /// Once that is sent the kernel has seen this read too, and whatever came behind the response
+    /// is known before another call can be given the connection.
+    pub fn watch(&mut self) {
+        if self.done && self.reusable {
+            let buffer = Buffer::with_headroom(SMALL, HEADROOM);
+            self.reusable = self.conn.reader.starts_quiet(buffer);
+        }
+    }
+
     /// The connection, if the response ended exactly where it should have and another may follow.
     pub fn into_reusable(self) -> Option<Conn> {
         (self.done && self.reusable).then_some(self.conn)
@@ -310,7 +320,38 @@ fn retry_after(head: &ResponseHead<'_, '_>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+    use crate::base::EndpointId;
+    use crate::net::testing::{on_each_driver, pair, settle};
+    use crate::net::{Deadlines, Pool};
+
+    #[test]
+    fn what_comes_before_the_client_has_its_answer_condemns_the_connection() {
+        on_each_driver(|| async {
+            for (late, kept) in [(&b""[..], 1), (b"HTTP/1.1 200 OK\r\n\r\n", 0)] {
+                let (conn, mut peer) = pair(&Deadlines::default()).await;
+                peer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                    .unwrap();
+                let (until, call_until) = (Moment(u64::MAX), Moment(u64::MAX));
+                let patience = Patience { until, call_until };
+                let begun = Inbound::begin(conn, false, patience).await;
+                let Ok(mut inbound) = begun else {
+                    panic!("{:?}", begun.err());
+                };
+                assert!(inbound.done);
+                inbound.watch();
+                peer.write_all(late).unwrap();
+                // As long as the answer takes to go out.
+                settle().await;
+                let mut pool = Pool::new(HEADROOM);
+                let reusable = inbound.into_reusable().unwrap();
+                pool.put(EndpointId(0), reusable, Moment(0));
+                assert_eq!(pool.idle(), kept);
+            }
+        });
+    }
 
     fn kind_of(fields: &str) -> Result<Kind, Verdict> {
         let mut buffer = Buffer::small();

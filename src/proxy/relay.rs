@@ -200,6 +200,9 @@ impl Way<'_, '_, '_> {
             if let Some(search) = &mut search {
                 search.look(payload.readable());
             }
+            if end {
+                inbound.watch();
+            }
             let Some(used) = self.send(client, payload, first.take(), chunked, end).await else {
                 return Ending::gone(None);
             };
@@ -242,6 +245,9 @@ impl Way<'_, '_, '_> {
         loop {
             cut_window(&mut scanner, &mut window, &mut tail, inbound.done);
             let ends = inbound.done && scanner.ended_cleanly();
+            if ends {
+                inbound.watch();
+            }
             if !window.is_empty() || ends || first.is_some() {
                 match self.send(client, window, first.take(), chunked, ends).await {
                     Some(used) => window = used,

@@ -2,6 +2,7 @@
 //! reaches a provider as exactly one message that can be read in one way only; whatever a
 //! provider sends reaches the client that asked, or nobody.
 
+mod crowd;
 mod requests;
 mod responses;
 mod strangers;

@@ -152,6 +152,8 @@ fn word_of(word: &str, user: &str) -> Vec<u8> {
 fn a_response_is_the_one_that_was_asked_for_or_nobodys() {
     let vectors: Vec<Vector> = FILES.iter().flat_map(|file| parse(file)).collect();
     assert!(vectors.len() >= 60);
+    let drops = |vector: &Vector| vector.words[1] == "drop";
+    assert!(parse(FILES[1]).iter().all(drops), "broken, and kept");
     let scripted: Vec<_> = vectors
         .iter()
         .enumerate()

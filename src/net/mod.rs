@@ -10,6 +10,7 @@ pub mod deadline;
 pub mod dumps;
 pub mod gather;
 pub mod listener;
+pub mod memory;
 pub mod pool;
 pub mod ring;
 mod socket;

@@ -13,10 +13,13 @@ use crate::config::{Config, Cores, Driver};
 use crate::control::build::BuildError;
 use crate::control::{Ended, Office, OfficeHandle, Prepared, pages};
 use crate::net::ring::Form;
-use crate::net::{cpu, listener, ring};
+use crate::net::{cpu, descriptors, listener, ring};
 use crate::proxy::CoreParts;
 use crate::telemetry::{AccessLog, Sink};
 use crate::worker::Worker;
+
+/// Sockets without which a core is of little use.
+const SOCKETS_MIN: usize = 16;
 
 /// How an instance is run, beside what its configuration says.
 pub struct Options {
@@ -47,6 +50,18 @@ pub enum StartError {
     /// `instance.driver = "io_uring"`, and the kernel denies it.
     #[error("instance.driver = \"io_uring\": the kernel denies it: {0}")]
     Driver(io::Error),
+    /// The process may have too few descriptors.
+    #[error(
+        "{descriptors} file descriptors are too few for {cores} cores: expected some {} more \
+         (RLIMIT_NOFILE: ulimit -Hn, LimitNOFILE=)",
+        cores * SOCKETS_MIN
+    )]
+    Descriptors {
+        /// That it may have.
+        descriptors: usize,
+        /// That need them.
+        cores: usize,
+    },
     /// The tables can't be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -76,6 +91,8 @@ pub struct Running {
 pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let clock = Clock::new();
     let cpus = cpus(&config.instance.cores)?;
+    let descriptors = descriptors::raise().map_err(thread("descriptors"))?;
+    let clients_max = config.limits.connections_per_core;
     let driver = driver(config.instance.driver)?;
     let tls = config.instance.tls.is_some();
     let (data, mut listeners) = bind_data(&config.instance.listen, cpus.len())?;
@@ -93,6 +110,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         .start(admin_listener, options.signals)
         .map_err(thread("the office"))?;
 
+    let sockets_max = sockets_max(descriptors, cpus.len(), clients_max)?;
     let mut cores = Vec::with_capacity(cpus.len());
     for ((index, &cpu), link) in cpus.iter().enumerate().zip(links) {
         let worker = Worker {
@@ -109,6 +127,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
                 access: link.access,
                 seed: getrandom::u64().unwrap_or(index as u64),
                 cores: cpus.len(),
+                sockets_max,
             },
         };
         match worker.start() {
@@ -190,6 +209,25 @@ fn cpus(cores: &Cores) -> Result<Vec<usize>, StartError> {
             None => Ok(cpus.clone()),
         },
     }
+}
+
+/// How many sockets each core may have open.
+fn sockets_max(descriptors: usize, cores: usize, clients_max: usize) -> Result<usize, StartError> {
+    let share = descriptors::share(descriptors, descriptors::open(), cores);
+    if share < SOCKETS_MIN {
+        return Err(StartError::Descriptors { descriptors, cores });
+    }
+    if share < clients_max {
+        tracing::warn!(
+            descriptors,
+            cores,
+            sockets_per_core = share,
+            connections_per_core = clients_max,
+            "fewer file descriptors than limits.connections_per_core asks for: \
+             idle connections will be closed early (RLIMIT_NOFILE: ulimit -Hn, LimitNOFILE=)"
+        );
+    }
+    Ok(share)
 }
 
 fn driver(wanted: Driver) -> Result<Option<Form>, StartError> {

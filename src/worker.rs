@@ -12,11 +12,17 @@ use std::time::Duration;
 use crate::net::deadline::TICK;
 use crate::net::listener::Listener;
 use crate::net::ring::{Form, Ring};
+use crate::net::stream::is_descriptor_shortage;
 use crate::net::{Conn, cpu, turn};
-use crate::proxy::{self, Core, CoreParts};
+use crate::proxy::{self, Core, CoreParts, Room};
 
-/// How long an accept that failed for want of descriptors waits before the next.
+/// How long an accept that failed waits before the next, if nobody can make way. Meanwhile clients
+/// wait in the backlog.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long the next has to wait while somebody makes way, until they have gone; or has to be turned
+/// away, so that there is time left for those who were not.
+const MAKING_WAY: Duration = Duration::from_millis(1);
 
 /// Sweeps that a core makes after it was told to stop, so that what is in flight can end.
 const LAST_SWEEPS: usize = 4;
@@ -99,13 +105,27 @@ async fn run(
 async fn accept(core: Rc<Core>, listener: Rc<Listener>) {
     loop {
         match listener.accept(&core.deadlines).await {
-            Ok(conn) if core.has_room() => {
-                monoio::spawn(contained(Rc::clone(&core), conn));
+            Ok(conn) => {
+                let room = core.room_for_client();
+                match room {
+                    Room::Free | Room::Made => {
+                        drop(monoio::spawn(contained(Rc::clone(&core), conn)));
+                    }
+                    Room::None => core.metrics.connection_refused(),
+                }
+                match room {
+                    // A connection counts once its task has run, and epoll may have one ready at
+                    // every accept.
+                    Room::Free => turn::pass().await,
+                    Room::Made | Room::None => monoio::time::sleep(MAKING_WAY).await,
+                }
             }
-            Ok(_too_many) => core.metrics.connection_refused(),
             Err(_) if core.draining() || core.stopped() => break,
             // A connection that ended before it was accepted is nothing to pause for.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) if is_descriptor_shortage(&error) && core.make_way() => {
+                monoio::time::sleep(MAKING_WAY).await;
+            }
             Err(_) => monoio::time::sleep(ACCEPT_PAUSE).await,
         }
     }

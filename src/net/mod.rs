@@ -7,6 +7,7 @@
 pub mod buffer;
 pub mod cpu;
 pub mod deadline;
+pub mod descriptors;
 pub mod dumps;
 pub mod gather;
 pub mod listener;

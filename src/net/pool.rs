@@ -98,6 +98,16 @@ impl Pool {
         }
     }
 
+    /// Drops what has been idle for that long, whatever its endpoint. Returns how many.
+    pub fn drop_idle(&mut self, now: Moment, idle_for: Duration) -> usize {
+        let before = self.idle;
+        for stack in &mut self.endpoints {
+            stack.retain(|idle| now.since(idle.since) < idle_for);
+        }
+        self.idle = self.endpoints.iter().map(Vec::len).sum();
+        before - self.idle
+    }
+
     /// Drops everything.
     pub fn clear(&mut self) {
         self.endpoints.iter_mut().for_each(Vec::clear);
@@ -293,6 +303,20 @@ mod tests {
             assert_eq!(pool.idle(), 2);
             let gone = |endpoint| (endpoint != HERE).then_some(terms(MINUTE, &known));
             assert_eq!(pool.sweep(now, gone), 2);
+            assert_eq!(pool.idle(), 0);
+        });
+    }
+
+    #[test]
+    fn surplus_is_what_was_put_in_long_ago() {
+        on_each_driver(|| async {
+            // Put in at seconds 0 to 4.
+            let (mut pool, peers) = filled(5).await;
+            let known = addresses(&peers);
+            let now = Moment(0) + Duration::from_secs(5);
+            assert_eq!(pool.drop_idle(now, Duration::from_secs(3)), 3);
+            assert_eq!(pool.take(HERE, &known, None).unwrap().peer, known[4]);
+            assert_eq!(pool.drop_idle(now, Duration::ZERO), 1);
             assert_eq!(pool.idle(), 0);
         });
     }

@@ -74,7 +74,11 @@ impl Conn {
     ) -> io::Result<Conn> {
         // Dropping a connect in flight closes its socket: nothing can be lost with it.
         match monoio::time::timeout(limit, TcpStream::connect_addr(address)).await {
-            Ok(stream) => Conn::new(stream?, address, deadlines),
+            Ok(stream) => {
+                let conn = Conn::new(stream?, address, deadlines)?;
+                conn.deadline.introduce();
+                Ok(conn)
+            }
             Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
@@ -98,6 +102,11 @@ pub fn is_own_shortage(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
     )
+}
+
+/// Whether something failed for want of descriptors, the process's or the system's.
+pub fn is_descriptor_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// A message on its way out. One whose sending is dropped half way resets the connection: a peer

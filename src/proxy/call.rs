@@ -2,6 +2,7 @@
 //! is one unit: one settlement, and at most one response.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
 use std::pin::pin;
 
@@ -59,6 +60,8 @@ struct Routed<'c, 'r> {
     order: Order<'r>,
     residency: Residency,
     until: Moment,
+    /// No attempt has failed but for want of something on our side.
+    short: Cell<bool>,
 }
 
 /// What the client is sent of a call that was committed to: nothing of it is the request's body.
@@ -118,6 +121,7 @@ pub async fn run(
         order,
         residency,
         until: delivery.until,
+        short: Cell::new(true),
     };
     let travelled = routed.travel(client, itinerary, settlement).await;
     // No attempt follows: the answer may take its time, and the body need not wait for it.
@@ -273,7 +277,11 @@ impl<'c> Routed<'c, '_> {
                 Tried::Failed(Verdict::Deadline, _) => {
                     return Some(Err(End::Rejected(deadline_exceeded())));
                 }
-                Tried::Failed(verdict, again) => (verdict, again?),
+                Tried::Failed(verdict, again) => {
+                    let short = self.short.get() && verdict == Verdict::OwnShortage;
+                    self.short.set(short);
+                    (verdict, again?)
+                }
             };
             if !itinerary.may_repeat(&again) {
                 return None;
@@ -341,6 +349,10 @@ impl<'c> Routed<'c, '_> {
 
     /// Why nobody took the call.
     fn nobody(&self, attempts: u32, now: Moment) -> Rejection {
+        if attempts > 0 && self.short.get() {
+            let message = "this instance has no connection left for the call";
+            return Rejection::new(ErrorCode::Overloaded, message).retry_after(1);
+        }
         if attempts > 0 {
             let message = "every provider that was tried failed";
             return Rejection::new(ErrorCode::AllAttemptsFailed, message);

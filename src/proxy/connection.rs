@@ -112,7 +112,7 @@ async fn receive(
         }
         let since = *begun.get_or_insert_with(|| core.now());
         let until = since + routes.timeouts.head;
-        client.conn.deadline.set(until, Ends::Reading);
+        client.conn.deadline.set(until, Ends::Head);
         match client.fill().await {
             Ok(n) if n > 0 => {}
             _ if client.conn.deadline.fired() => {
@@ -187,6 +187,9 @@ async fn answer(
         persistent: received.persistent,
         head_only: received.head_only,
     };
+    if received.wish.is_ok() {
+        client.conn.deadline.introduce();
+    }
     let (framing, expects) = (received.framing, received.expect_continue);
     let intake = match received.wish {
         Ok(Wish::Call(ref intake)) => {
@@ -243,7 +246,7 @@ fn admit(
     intake: &Intake,
 ) -> Result<(), Rejection> {
     settlement.record_mut().key = Some(intake.key.id);
-    if core.calls.get() > routes.limits.calls_per_core {
+    if core.calls.get() > core.calls_max(routes) {
         let message = "this instance has as many calls in flight as it may hold";
         return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));
     }

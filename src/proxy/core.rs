@@ -45,6 +45,8 @@ pub struct CoreParts {
     pub seed: u64,
     /// How many cores there are.
     pub cores: usize,
+    /// Sockets that it may have open, its listeners left out.
+    pub sockets_max: usize,
 }
 
 /// One core's belongings.
@@ -75,6 +77,7 @@ pub struct Core {
     now: Cell<Moment>,
     date: Cell<HttpDate>,
     housekept: Cell<Moment>,
+    sockets_max: usize,
 }
 
 impl Core {
@@ -101,6 +104,7 @@ impl Core {
             now: Cell::new(now),
             date: Cell::new(date_now()),
             housekept: Cell::new(now),
+            sockets_max: parts.sockets_max,
         }
     }
 
@@ -191,9 +195,10 @@ impl Core {
         }
     }
 
-    /// Whether another client connection may be taken.
-    pub fn has_room(&self) -> bool {
-        self.connections.get() < self.routes().limits.connections_per_core
+    /// Sockets that this core may have open.
+    #[inline]
+    pub fn sockets_max(&self) -> usize {
+        self.sockets_max
     }
 
     /// Whether the core is to stop.

@@ -36,7 +36,7 @@ pub async fn welcome(core: &Core, conn: Conn) -> Welcome {
 }
 
 async fn shake(core: &Core, conn: Conn, tls: &ServerTls, limit: Duration) -> Welcome {
-    conn.deadline.set(core.now() + limit, Ends::All);
+    conn.deadline.set(core.now() + limit, Ends::Handshake);
     let Unopened { error, conn } = match conn.accept_tls(tls).await {
         Ok(conn) => {
             core.metrics.client_handshake(opened(&conn));
@@ -71,7 +71,7 @@ pub async fn call_on(
     limit: Duration,
 ) -> io::Result<Conn> {
     let until = core.now() + limit;
-    let conn = Conn::connect(address, limit, &core.deadlines).await?;
+    let conn = core.dial(address, limit).await?;
     let Some(tls) = &attempt.endpoint().tls else {
         return Ok(conn);
     };

@@ -22,6 +22,7 @@ pub mod models;
 pub mod payload;
 pub mod reject;
 pub mod relay;
+pub mod room;
 pub mod settle;
 pub mod targets;
 #[cfg(test)]
@@ -30,3 +31,4 @@ pub mod verdict;
 
 pub use connection::serve;
 pub use core::{Core, CoreParts};
+pub use room::Room;

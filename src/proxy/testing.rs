@@ -43,6 +43,7 @@ impl Bench {
             access: access::ring().0,
             seed: 1,
             cores: 1,
+            sockets_max: 64,
         });
         Bench {
             core,

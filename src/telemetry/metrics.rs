@@ -169,6 +169,7 @@ pub struct CoreMetrics {
     connections: Counter,
     connections_total: Counter,
     connections_refused: Counter,
+    connections_shed: Counter,
     listeners: Counter,
     handshakes: Handshakes,
     pool_opened: Counter,
@@ -196,6 +197,7 @@ impl CoreMetrics {
             connections: Counter::default(),
             connections_total: Counter::default(),
             connections_refused: Counter::default(),
+            connections_shed: Counter::default(),
             listeners: Counter::default(),
             handshakes: Handshakes::default(),
             pool_opened: Counter::default(),
@@ -284,9 +286,14 @@ impl CoreMetrics {
         self.connections.take(1);
     }
 
-    /// A client connection was closed at accept: `limits.connections_per_core`.
+    /// A client connection was closed at accept: there was no room, and nobody was idle.
     pub fn connection_refused(&self) {
         self.connections_refused.add(1);
+    }
+
+    /// So many idle client connections were closed to make room.
+    pub fn connections_shed(&self, count: usize) {
+        self.connections_shed.add(count as u64);
     }
 
     /// The core accepts connections on one more socket.
@@ -448,6 +455,11 @@ impl CoreMetrics {
         self.connections_refused.get()
     }
 
+    /// Idle client connections closed to make room.
+    pub fn connections_shed_total(&self) -> u64 {
+        self.connections_shed.get()
+    }
+
     /// Sockets that the core accepts on.
     pub fn listeners(&self) -> u64 {
         self.listeners.get()
@@ -503,82 +515,4 @@ pub struct Pool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_status_is_counted_under_its_own_name_or_its_class() {
-        for status in 100..=599u16 {
-            let label = STATUSES[status_slot(status)];
-            let exact = status.to_string();
-            let class = format!("{}xx", (status / 100).max(2));
-            assert!(
-                label == exact || (label == class && !STATUSES.contains(&exact.as_str())),
-                "{status} is counted under {label}"
-            );
-        }
-    }
-
-    #[test]
-    fn results_are_numbered_in_their_order() {
-        for (number, result) in AttemptResult::ALL.iter().enumerate() {
-            assert_eq!(*result as usize, number);
-        }
-    }
-
-    #[test]
-    fn what_counts_against_a_breaker_is_what_srp_section_5_says() {
-        let neutral = [
-            "ok",
-            "client_error",
-            "rate_limited",
-            "quota_exhausted",
-            "credential",
-        ];
-        let neutral = [&neutral[..], &["unknown_model", "cancelled", "deadline"]].concat();
-        for result in AttemptResult::ALL {
-            assert_eq!(result.is_failure(), !neutral.contains(&result.label()));
-        }
-    }
-
-    #[test]
-    fn counts_land_where_they_belong() {
-        let core = CoreMetrics::new();
-        let (provider, endpoint) = (ProviderId(255), EndpointId(1023));
-        core.call_started();
-        core.call_started();
-        core.attempt_started(provider, false);
-        core.attempt_started(provider, true);
-        core.attempt(provider, endpoint, AttemptResult::Reset);
-        core.attempt(provider, endpoint, AttemptResult::Succeeded);
-        core.call_finished(Some(CapabilityId(255)), 200);
-        core.rejected(7);
-        core.rejected(usize::MAX);
-        assert_eq!(core.in_flight(), 1);
-        assert_eq!((core.calls(provider), core.repeats(provider)), (1, 1));
-        assert_eq!(
-            (
-                core.provider_successes(provider),
-                core.provider_failures(provider)
-            ),
-            (1, 1)
-        );
-        assert_eq!(
-            (
-                core.endpoint_successes(endpoint),
-                core.endpoint_failures(endpoint)
-            ),
-            (1, 1)
-        );
-        assert_eq!(core.calls_by_status(Some(CapabilityId(255)), 0), 1);
-        assert_eq!(core.calls_by_status(None, 0), 0);
-        assert_eq!((core.rejections(7), core.rejections(CODES_MAX - 1)), (1, 1));
-    }
-
-    #[test]
-    fn a_gauge_never_wraps() {
-        let core = CoreMetrics::new();
-        core.connection_closed();
-        assert_eq!(core.connections(), 0);
-    }
-}
+mod tests;

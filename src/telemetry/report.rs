@@ -193,8 +193,14 @@ impl CoreReport<'_> {
         page.single(
             "srpd_connections_refused_total",
             Kind::Counter,
-            "Client connections closed at accept: limits.connections_per_core.",
+            "Client connections closed at accept: no room, and nobody was idle.",
             self.sum(CoreMetrics::connections_refused),
+        );
+        page.single(
+            "srpd_connections_shed_total",
+            Kind::Counter,
+            "Client connections closed while idle to make room for others.",
+            self.sum(CoreMetrics::connections_shed_total),
         );
         page.single(
             "srpd_pool_idle",

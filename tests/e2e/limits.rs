@@ -6,25 +6,46 @@ use crate::support::{Ask, Client, Reply, Setup, Upstream, delta, eventually, ms}
 
 #[test]
 fn connections_beyond_the_limit_are_closed_at_once() {
-    let upstream = Upstream::always(Reply::chat("hi"));
+    let stream = Reply::events().event(&delta("a")).pause(ms(60_000));
+    let upstream = Upstream::always(stream);
     let srpd = Setup::backstop_only(&upstream.url())
         .section("instance", "cores = 1")
         .section("limits", "connections_per_core = 2")
         .start();
-    let mut allowed: Vec<Client> = (0..2).map(|_| srpd.connect()).collect();
-    for client in &mut allowed {
-        assert_eq!(client.ask(&Ask::chat("smart")).said(), "hi");
+    let mut busy: Vec<Client> = (0..2).map(|_| srpd.connect()).collect();
+    for client in &mut busy {
+        client.send(Ask::stream("smart").bytes());
+        client.incoming().until("data:");
     }
     srpd.connect().assert_closed();
-    for client in &mut allowed {
-        assert_eq!(client.ask(&Ask::chat("smart")).said(), "hi");
-    }
-    allowed.pop().expect("a client").close();
+    assert_eq!(srpd.metric("srpd_connections_refused_total", &[]), 1.0);
+    assert_eq!(srpd.metric("srpd_connections", &[]), 2.0);
+    upstream.set_always(Reply::chat("hi"));
+    busy.pop().expect("a client").close();
     eventually("a place that is free again", || {
         let mut client = srpd.connect();
         client.send(Ask::chat("smart").field("connection", "close").bytes());
         client.rest().0.starts_with(b"HTTP/1.1 200")
     });
+}
+
+#[test]
+fn at_the_limit_the_longest_idle_connection_makes_way_for_a_new_one() {
+    let upstream = Upstream::always(Reply::chat("hi"));
+    let srpd = Setup::backstop_only(&upstream.url())
+        .section("instance", "cores = 1")
+        .section("limits", "connections_per_core = 2")
+        .start();
+    let (mut longest, mut shorter) = (srpd.connect(), srpd.connect());
+    for client in [&mut longest, &mut shorter] {
+        assert_eq!(client.ask(&Ask::chat("smart")).said(), "hi");
+    }
+    let mut newest = srpd.connect();
+    assert_eq!(newest.ask(&Ask::chat("smart")).said(), "hi");
+    longest.assert_closed();
+    assert_eq!(shorter.ask(&Ask::chat("smart")).said(), "hi");
+    assert_eq!(srpd.metric("srpd_connections_shed_total", &[]), 1.0);
+    assert_eq!(srpd.metric("srpd_connections_refused_total", &[]), 0.0);
 }
 
 #[test]

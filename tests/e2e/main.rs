@@ -10,6 +10,7 @@ mod drain;
 mod driver;
 mod dumps;
 mod errors;
+mod exhaustion;
 mod failover;
 mod framing;
 mod headers;

@@ -360,6 +360,12 @@ impl Client {
         assert!(self.is_refused(), "{:?}", self.wire.ended);
     }
 
+    /// Whether anything else comes, whatever it is; it is thrown away.
+    pub fn hears_more(&mut self) -> bool {
+        self.wire.take_pending();
+        self.wire.fill()
+    }
+
     /// Everything until the connection ends.
     pub fn rest(&mut self) -> (Vec<u8>, Ended) {
         while self.wire.fill() {}

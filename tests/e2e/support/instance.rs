@@ -32,6 +32,11 @@ impl Setup {
         self.start_by(|command| command.spawn().expect("srpd starts"))
     }
 
+    /// The same with a bound on the descriptors of the process.
+    pub fn start_with_descriptors(&self, bound: usize) -> Instance {
+        self.start_by(|command| spawn_bounded(command, bound, bound))
+    }
+
     /// The same with the process made by `spawn`.
     pub fn start_by(&self, spawn: impl FnOnce(&mut Command) -> Child) -> Instance {
         let directory = tempfile::tempdir().expect("a directory");
@@ -61,6 +66,21 @@ impl Setup {
         instance.find_listeners();
         instance
     }
+}
+
+/// Makes the process with a soft and a hard bound on descriptors.
+pub fn spawn_bounded(command: &Command, soft: usize, hard: usize) -> Child {
+    let bounded = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+    Command::new("sh")
+        .args(["-c", &bounded])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().expect("a directory"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sh starts")
 }
 
 fn collect(output: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
@@ -125,6 +145,47 @@ impl Instance {
             .filter(|line| labels.iter().all(|label| line.contains(label)))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
+    }
+
+    /// User and system time of all threads so far.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = self.proc("stat");
+        // The name in parentheses may hold spaces: fields count from after it.
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let ticks: u64 = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().expect("ticks"))
+            .sum();
+        // USER_HZ is 100 on every Linux.
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// CPU that the process uses while `time` passes, in CPUs.
+    pub fn load_over(&self, time: Duration) -> f64 {
+        let (begun, used) = (Instant::now(), self.cpu_time());
+        thread::sleep(time);
+        let used = self.cpu_time().saturating_sub(used);
+        used.as_secs_f64() / begun.elapsed().as_secs_f64()
+    }
+
+    /// Resident memory of the process's own, files left out, in KiB.
+    pub fn memory(&self) -> usize {
+        let status = self.proc("status");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+            .expect("the line RssAnon")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn proc(&self, file: &str) -> String {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        std::fs::read_to_string(path).expect("/proc")
     }
 
     /// Open files of the process, sockets included. None for who may not look: the process can't

@@ -11,7 +11,7 @@ pub mod wire;
 use std::time::Duration;
 
 pub use client::{Ask, Client, KEY, Response};
-pub use instance::{Instance, eventually, within};
+pub use instance::{Instance, eventually, spawn_bounded, within};
 pub use reply::{Reply, chat_body, delta, usage_only};
 pub use setup::Setup;
 pub use tls::{Authority, Identity};

@@ -231,6 +231,11 @@ impl Upstream {
         self.wait("requests", |seen| seen.requests.len() >= count);
     }
 
+    /// How many of its connections were ended by the peer.
+    pub fn closed(&self) -> usize {
+        self.shared.seen().closed.len()
+    }
+
     /// Waits until `count` of its connections were ended by the peer, and says when the last of
     /// those was.
     pub fn wait_closed(&self, count: usize) -> Instant {

@@ -13,7 +13,7 @@ use crate::config::{Config, Cores, Driver};
 use crate::control::build::BuildError;
 use crate::control::{Ended, Office, OfficeHandle, Prepared, pages};
 use crate::net::ring::Form;
-use crate::net::{cpu, descriptors, listener, ring};
+use crate::net::{cpu, descriptors, gauge, listener, ring};
 use crate::proxy::CoreParts;
 use crate::telemetry::{AccessLog, Sink};
 use crate::worker::Worker;
@@ -111,6 +111,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         .map_err(thread("the office"))?;
 
     let sockets_max = sockets_max(descriptors, cpus.len(), clients_max)?;
+    let memory_max = gauge::bound().unwrap_or(usize::MAX);
     let mut cores = Vec::with_capacity(cpus.len());
     for ((index, &cpu), link) in cpus.iter().enumerate().zip(links) {
         let worker = Worker {
@@ -128,6 +129,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
                 seed: getrandom::u64().unwrap_or(index as u64),
                 cores: cpus.len(),
                 sockets_max,
+                memory_max,
             },
         };
         match worker.start() {

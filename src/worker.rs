@@ -116,7 +116,7 @@ async fn accept(core: Rc<Core>, listener: Rc<Listener>) {
                 match room {
                     // A connection counts once its task has run, and epoll may have one ready at
                     // every accept.
-                    Room::Free => turn::pass().await,
+                    Room::Free => turn::give_way().await,
                     Room::Made | Room::None => monoio::time::sleep(MAKING_WAY).await,
                 }
             }

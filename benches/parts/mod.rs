@@ -239,6 +239,7 @@ fn routes() -> Routes {
             connections_per_core: 20_000,
             pipelined_requests: 16,
             calls_per_core: 10_000,
+            memory_bytes: None,
         },
         timeouts: timeouts(),
         max_attempts: 3,

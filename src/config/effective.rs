@@ -89,6 +89,7 @@ fn limits(limits: &Limits) -> Value {
         "connections_per_core": limits.connections_per_core,
         "pipelined_requests": limits.pipelined_requests,
         "calls_per_core": limits.calls_per_core,
+        "memory_bytes": limits.memory_bytes.map_or(json!("auto"), |bytes| json!(bytes)),
     })
 }
 

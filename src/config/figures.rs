@@ -23,6 +23,12 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// The most that `limits.pipelined_requests` can be.
 const PIPELINED_MAX: usize = 1024;
 
+/// The least that `limits.memory_bytes` can be: an instance has that much before the first call.
+pub const MEMORY_BYTES_MIN: usize = 64 * 1024 * 1024;
+
+/// The most: 1 PiB.
+pub const MEMORY_BYTES_MAX: usize = 1 << 50;
+
 /// The most that a limit on connections, calls or outcomes can be.
 const COUNT_MAX: u32 = 1_000_000;
 
@@ -40,9 +46,24 @@ pub(super) fn limits(table: Table<'_>) -> Limits {
         connections_per_core: table.whole("connections_per_core", 20_000, 1..=COUNT_MAX as usize),
         pipelined_requests: table.whole("pipelined_requests", 16, 1..=PIPELINED_MAX),
         calls_per_core: table.whole("calls_per_core", 10_000, 1..=COUNT_MAX as usize),
+        memory_bytes: memory_bytes(&table),
     };
     table.finish();
     limits
+}
+
+/// `"auto"`, or a number.
+fn memory_bytes(table: &Table<'_>) -> Option<usize> {
+    let value = table.get("memory_bytes")?;
+    if value.is_text() {
+        table.choice("memory_bytes", [("auto", ())]);
+        return None;
+    }
+    Some(table.whole(
+        "memory_bytes",
+        MEMORY_BYTES_MIN,
+        MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX,
+    ))
 }
 
 const TIMEOUTS: Timeouts = Timeouts {

@@ -420,6 +420,25 @@ fn cores_are_a_word_a_number_or_a_list() {
 }
 
 #[test]
+fn memory_is_what_there_is_or_a_number() {
+    let fixture = Fixture::new();
+    let text = |value: &str| format!("{}\n[limits]\nmemory_bytes = {value}\n", base(&fixture));
+    let memory = |value: &str| {
+        let config = fixture.config(&text(value));
+        let shown = effective(&config)["limits"]["memory_bytes"].clone();
+        (config.limits.memory_bytes, shown.to_string())
+    };
+    assert_eq!(memory("\"auto\""), (None, "\"auto\"".to_owned()));
+    let gib = 1 << 30;
+    assert_eq!(memory("1_073_741_824"), (Some(gib), gib.to_string()));
+    for value in ["67_108_863", "\"1 GiB\"", "[1]"] {
+        let errors = rejected(&fixture, &text(value));
+        let keys: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
+        assert_eq!(keys, ["limits.memory_bytes"]);
+    }
+}
+
+#[test]
 fn the_effective_configuration_is_complete_and_keeps_secrets() {
     let fixture = Fixture::new();
     let config = fixture.config(EXAMPLE);

@@ -120,6 +120,7 @@ pub fn config() -> Config {
             connections_per_core: 20_000,
             pipelined_requests: 16,
             calls_per_core: 10_000,
+            memory_bytes: None,
         },
         timeouts: timeouts(),
         retry: Retry {

@@ -10,6 +10,7 @@ pub mod deadline;
 pub mod descriptors;
 pub mod dumps;
 pub mod gather;
+pub mod gauge;
 pub mod listener;
 pub mod memory;
 pub mod pool;

@@ -89,6 +89,12 @@ pub async fn pass() {
     .await;
 }
 
+/// Goes on when the tasks that are ready now have run; the driver need not have had a turn. Not by
+/// waking oneself: the runtime takes a task that does for the next to run, before all others.
+pub async fn give_way() {
+    monoio::spawn(async {}).await;
+}
+
 /// Sees no more turns on this thread: its runtime is about to end, with no operation left in flight.
 /// Whoever still passes makes a new one.
 pub fn close() {
@@ -140,6 +146,26 @@ mod tests {
                 let turns = task.await;
                 assert!((1..10_000).contains(&turns), "{turns} turns");
             }
+        });
+    }
+
+    #[test]
+    fn who_gives_way_runs_after_all_others() {
+        on_each_driver(|| async {
+            let order = Rc::new(RefCell::new(String::new()));
+            let tasks = ['a', 'b', 'c'].map(|name| {
+                let order = Rc::clone(&order);
+                monoio::spawn(async move {
+                    for _ in 0..3 {
+                        order.borrow_mut().push(name);
+                        give_way().await;
+                    }
+                })
+            });
+            for task in tasks {
+                task.await;
+            }
+            assert_eq!(*order.borrow(), "abcabcabc");
         });
     }
 

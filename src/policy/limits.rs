@@ -17,6 +17,9 @@ pub struct Limits {
     pub pipelined_requests: usize,
     /// Calls in flight on one core; 503 `overloaded` above.
     pub calls_per_core: usize,
+    /// Bytes that the process may have resident: near them 503 `overloaded`. None: what the machine
+    /// and the process's control group allow.
+    pub memory_bytes: Option<usize>,
 }
 
 /// `[timeouts]`, with a provider's overrides applied.

@@ -95,6 +95,7 @@ mod tests {
         connections_per_core: 1,
         pipelined_requests: 3,
         calls_per_core: 1,
+        memory_bytes: None,
     };
 
     fn request(fields: &str, body: &str) -> String {

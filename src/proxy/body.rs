@@ -125,7 +125,9 @@ impl<'r> Reading<'r> {
     async fn measured(&mut self, client: &mut Client, length: u64) -> Result<Buffer, Unread> {
         let length =
             usize::try_from(length).map_err(|_| Unread::Rejected(too_large(self.routes)))?;
+        self.afford(length, 0)?;
         while client.input.len() < length {
+            let before = client.input.len();
             let missing = length - client.input.len();
             if client.input.room() < missing.min(TURN) {
                 // What was only declared takes no memory: it grows with what has come.
@@ -133,6 +135,7 @@ impl<'r> Reading<'r> {
                 client.input.reserve(missing.min(more));
             }
             self.more(client).await?;
+            self.afford(length, client.input.len() - before)?;
             let come = client.input.len().min(length);
             self.look(&client.input.readable()[..come])?;
         }
@@ -162,6 +165,7 @@ impl<'r> Reading<'r> {
             {
                 return Err(Unread::Rejected(too_large(self.routes)));
             }
+            self.afford(body.len() + length, length)?;
             body.extend(&client.input.readable()[..length]);
             client.input.consume(length);
             if progress != Progress::More {
@@ -171,6 +175,14 @@ impl<'r> Reading<'r> {
             let next = if body.len() < LARGE { SMALL } else { LARGE };
             client.input = Buffer::with_capacity(next);
         }
+    }
+
+    /// Refuses what there is no memory for: a body of `length` bytes as far as is known, `come` of
+    /// which have just come.
+    fn afford(&self, length: usize, come: usize) -> Result<(), Unread> {
+        self.core
+            .memory_for_body(self.routes, length, come)
+            .map_err(Unread::Rejected)
     }
 
     async fn more(&mut self, client: &mut Client) -> Result<(), Unread> {

@@ -250,6 +250,7 @@ fn admit(
         let message = "this instance has as many calls in flight as it may hold";
         return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));
     }
+    core.memory_for_call()?;
     let Some(meter) = intake.key.meter else {
         return Ok(());
     };

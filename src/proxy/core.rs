@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::inbound::{HEADROOM, Inbound};
 use super::leases::{Allowance, Exhausted, Leases};
+use super::memory::Memory;
 use super::targets::Targets;
 use crate::base::{Clock, EndpointId, Moment, Prng};
 use crate::net::{ClientTls, Deadlines, Pool, Terms};
@@ -47,6 +48,8 @@ pub struct CoreParts {
     pub cores: usize,
     /// Sockets that it may have open, its listeners left out.
     pub sockets_max: usize,
+    /// Memory that the process may have, bytes, if the configuration doesn't say.
+    pub memory_max: usize,
 }
 
 /// One core's belongings.
@@ -69,6 +72,8 @@ pub struct Core {
     pub calls: Cell<usize>,
     /// Client connections of this core.
     pub connections: Cell<usize>,
+    /// The process's memory.
+    pub memory: Memory,
     histograms: RefCell<CoreHistograms>,
     slot: Arc<HistogramSlot>,
     facts: mpsc::Sender<Fact>,
@@ -96,6 +101,7 @@ impl Core {
             prng: RefCell::new(Prng::new(parts.seed)),
             calls: Cell::new(0),
             connections: Cell::new(0),
+            memory: Memory::new(parts.memory_max),
             histograms: RefCell::new(CoreHistograms::new()),
             slot: parts.histograms,
             facts: parts.facts,
@@ -252,6 +258,7 @@ impl Core {
         let mut leases = self.leases.borrow_mut();
         leases.settle(&routes.meters, false, now);
         drop(leases);
+        self.look_at_memory(&routes);
         if self.draining() {
             self.deadlines.end_idle();
         }

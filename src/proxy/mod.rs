@@ -17,6 +17,7 @@ pub mod handshake;
 pub mod inbound;
 pub mod intake;
 pub mod leases;
+pub mod memory;
 pub mod message;
 pub mod models;
 pub mod payload;
@@ -24,6 +25,7 @@ pub mod reject;
 pub mod relay;
 pub mod room;
 pub mod settle;
+pub mod strain;
 pub mod targets;
 #[cfg(test)]
 mod testing;

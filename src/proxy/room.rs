@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::core::Core;
+use super::memory::Strain;
 use crate::net::Conn;
 use crate::net::stream::is_descriptor_shortage;
 use crate::tables::Routes;
@@ -44,7 +45,9 @@ impl Core {
     pub fn room_for_client(&self) -> Room {
         let clients = self.routes().limits.connections_per_core;
         let sockets = self.sockets_max();
-        let made = if self.connections.get() >= clients {
+        let made = if self.memory.strain() == Strain::Short {
+            self.make_way()
+        } else if self.connections.get() >= clients {
             let made = self.deadlines.make_way(batch(clients));
             self.metrics.connections_shed(made);
             made > 0

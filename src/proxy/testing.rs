@@ -44,6 +44,7 @@ impl Bench {
             seed: 1,
             cores: 1,
             sockets_max: 64,
+            memory_max: usize::MAX,
         });
         Bench {
             core,
@@ -118,6 +119,7 @@ fn routes(endpoints: u16) -> Routes {
             connections_per_core: 10,
             pipelined_requests: 16,
             calls_per_core: 10,
+            memory_bytes: None,
         },
         timeouts,
         max_attempts: 3,

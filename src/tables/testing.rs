@@ -36,6 +36,7 @@ pub fn routes() -> Routes {
             connections_per_core: 1,
             pipelined_requests: 1,
             calls_per_core: 1,
+            memory_bytes: None,
         },
         timeouts: Timeouts {
             head: SECOND,

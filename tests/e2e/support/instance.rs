@@ -172,10 +172,7 @@ impl Instance {
 
     /// Resident memory of the process's own, files left out, in KiB.
     pub fn memory(&self) -> usize {
-        let status = self.proc("status");
-        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
-            .expect("the line RssAnon")
+        self.memory_of("RssAnon:") / 1024
     }
 
     /// Its process id.
@@ -201,17 +198,16 @@ impl Instance {
 
     /// Memory of the process that is in RAM, in bytes.
     pub fn resident(&self) -> usize {
-        self.memory("VmRSS:")
+        self.memory_of("VmRSS:")
     }
 
     /// Memory that the process has asked for, in bytes.
     pub fn virtual_size(&self) -> usize {
-        self.memory("VmSize:")
+        self.memory_of("VmSize:")
     }
 
-    fn memory(&self, kind: &str) -> usize {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).expect("/proc");
+    fn memory_of(&self, kind: &str) -> usize {
+        let status = self.proc("status");
         let line = status.lines().find_map(|line| line.strip_prefix(kind));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
         1024 * kib

@@ -15,6 +15,11 @@ use super::stream::Conn;
 /// Connections that the kernel holds for a core that hasn't accepted them yet.
 const BACKLOG: i32 = 4096;
 
+/// Bytes that the kernel takes of a connection beyond those that are under way: a client that reads
+/// slowly, or not at all, would else have megabytes of it. What is under way has no bound here, so
+/// that a fast client far away is served as fast as it takes.
+const UNSENT_BYTES: u32 = 128 * 1024;
+
 /// Binds one socket per core to `address`. With port 0 the first gets a port from the kernel,
 /// and the others the same.
 ///
@@ -32,6 +37,8 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Vec<TcpListener>> {
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
+        // Accepted sockets have it from here.
+        socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::pin::pin;
+use std::time::Duration;
 
 use super::answer::{self, Delimited, Manner};
 use super::attempt::Served;
@@ -20,6 +21,9 @@ use crate::telemetry::Outcome;
 
 /// An event without its end that is longer than this is passed on in parts.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the client has at least for what is sent when the call's time is up.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What is known of a call when its response is relayed.
 pub struct Passage<'p, 'c> {
@@ -146,12 +150,22 @@ impl Passage<'_, '_> {
         }
     }
 
-    fn patience(&self) -> Patience {
-        let idle = self.attempt.provider().timeouts.stream_idle;
-        Patience {
-            until: self.core.recently() + idle,
-            call_until: self.call_until,
+    /// Reads on, for as long as the client is there: None once it has left. The call's time is
+    /// looked at even if nothing has to be waited for.
+    async fn more(
+        &self,
+        client: &mut Client,
+        inbound: &mut Inbound,
+    ) -> Option<Result<(), Verdict>> {
+        let now = self.core.recently();
+        if now >= self.call_until {
+            return Some(Err(Verdict::Deadline));
         }
+        let patience = Patience {
+            until: now + self.attempt.provider().timeouts.stream_idle,
+            call_until: self.call_until,
+        };
+        client.unless_gone(pin!(inbound.more(patience))).await
     }
 
     /// A wait that ended with the whole call's time says nothing about the provider.
@@ -212,11 +226,7 @@ impl Way<'_, '_, '_> {
                 return Ending { usage, ..whole };
             }
             inbound.buffer = inbound.next_buffer(used);
-            let read = {
-                let more = pin!(inbound.more(passage.patience()));
-                client.unless_gone(more).await
-            };
-            match read {
+            match passage.more(client, &mut inbound).await {
                 None => return Ending::gone(None),
                 Some(Err(verdict)) => {
                     client.misled_by_close = delimited == Delimited::Close;
@@ -263,11 +273,7 @@ impl Way<'_, '_, '_> {
             } else {
                 inbound.buffer = inbound.next_buffer(window);
                 inbound.buffer.extend(&tail);
-                let read = {
-                    let more = pin!(inbound.more(passage.patience()));
-                    client.unless_gone(more).await
-                };
-                match read {
+                match passage.more(client, &mut inbound).await {
                     None => return Ending::gone(scanner.usage()),
                     Some(read) => read,
                 }
@@ -319,8 +325,11 @@ impl Way<'_, '_, '_> {
             both.extend(payload.readable());
             payload = both;
         }
-        let until =
-            self.passage.core.recently() + self.passage.attempt.provider().timeouts.stream_idle;
+        let now = self.passage.core.recently();
+        let idle = now + self.passage.attempt.provider().timeouts.stream_idle;
+        // One that takes a little now and then has no longer than the call has; the last words may
+        // come after it.
+        let until = idle.min(self.passage.call_until.max(now + LAST_WORDS));
         let (alive, used) = client.send(payload, until).await;
         alive.then_some(used)
     }

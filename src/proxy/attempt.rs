@@ -12,7 +12,7 @@ use super::settle::Attempt;
 use super::verdict::Verdict;
 use crate::base::Moment;
 use crate::net::stream::is_own_shortage;
-use crate::net::{ClientTls, Conn, Ends};
+use crate::net::{ClientTls, Conn, Ends, turn};
 use crate::openai::fault::{Fault, read_fault};
 use crate::openai::{First, Usage, first_event, inspect_json};
 use crate::policy::limits::Timeouts;
@@ -157,7 +157,10 @@ async fn judge(
                 usage: None,
             }),
             verdict => {
-                // A failure that came as a whole response leaves a usable connection.
+                // A failure that came as a whole response leaves a usable connection, unless more
+                // came behind it: a turn tells.
+                inbound.watch();
+                turn::pass().await;
                 core.keep(attempt.endpoint().id, inbound);
                 Err(verdict)
             }

@@ -73,6 +73,7 @@ async fn run(
     listeners: Vec<TcpListener>,
     told: std::sync::mpsc::SyncSender<io::Result<()>>,
 ) {
+    turn::open();
     let core = Rc::new(Core::new(parts));
     let mut closers = Vec::new();
     for listener in listeners {

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Ask, Client, Instance, Reply, Setup, Upstream, delta, eventually, ms};
+use crate::support::{
+    Ask, Client, Instance, Reply, Setup, Upstream, delta, eventually, ms, within,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -156,11 +158,9 @@ fn a_body_is_kept_no_longer_than_an_attempt_may_need_it() {
     client.send(with_length(&image(40 * MIB)));
     let mut answer = client.incoming();
     answer.until(&delta("a"));
-    let grown = srpd.resident().saturating_sub(before);
-    assert!(
-        grown < 10 * MIB,
-        "{} MiB for the rest of the stream",
-        grown / MIB
-    );
+    // What has been free for a second goes back; the stream's second event is further away.
+    within(ms(2500), "the body's memory given back", || {
+        srpd.resident().saturating_sub(before) < 10 * MIB
+    });
     assert!(answer.finish().complete);
 }

@@ -72,6 +72,11 @@ fn every_file_says_what_it_is() {
 }
 
 #[test]
+fn fuzz_targets_are_known_everywhere() {
+    assert_none("targets", text::unknown_targets);
+}
+
+#[test]
 fn nothing_points_outside_the_repository() {
     assert_none("mentions", text::elsewhere);
 }

@@ -37,12 +37,13 @@ const UNWANTED: &[(&str, &str)] = &[
     ("openssl-sys", "one TLS library"),
 ];
 
-/// Files that are too long. Recorded figures may be.
+/// Files that are too long. Recorded figures and locked versions may be.
 pub fn too_long(sources: &[Source]) -> Vec<String> {
     sources
         .iter()
         .filter(|source| BOUNDED.iter().any(|part| source.path.starts_with(part)))
         .filter(|source| !source.path.starts_with("perf/results/"))
+        .filter(|source| !source.path.ends_with("Cargo.lock"))
         .map(|source| (source, source.text.lines().count()))
         .filter(|(_, lines)| *lines > LINES_MAX)
         .map(|(source, lines)| format!("{}: {lines} lines", source.path))
@@ -53,11 +54,11 @@ pub fn too_long(sources: &[Source]) -> Vec<String> {
 pub fn careless_unsafe(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     for source in sources {
-        if !source.is_rust() || !source.path.starts_with("src/") {
+        if !source.is_rust() || !is_described(source) {
             continue;
         }
-        let at_home =
-            source.path.starts_with("src/net/") || source.path == "src/openai/probe/simd.rs";
+        let at_home = source.path.starts_with("src/net/")
+            || ["src/openai/probe/simd.rs", "fuzz/src/peers/milo.rs"].contains(&&*source.path);
         let words = tokens(&source.code);
         for (at, word) in words.iter().enumerate() {
             if word.text != "unsafe" {
@@ -169,7 +170,7 @@ pub fn unwraps(sources: &[Source]) -> Vec<String> {
 pub fn undescribed(sources: &[Source]) -> Vec<String> {
     sources
         .iter()
-        .filter(|source| source.is_rust() && source.path.starts_with("src/"))
+        .filter(|source| source.is_rust() && is_described(source))
         .filter(|source| !source.text.starts_with("//! "))
         .map(|source| source.path.clone())
         .collect()
@@ -184,6 +185,41 @@ pub fn unwanted(sources: &[Source]) -> Vec<String> {
         .filter_map(|name| UNWANTED.iter().find(|(unwanted, _)| *unwanted == name))
         .map(|(name, reason)| format!("{name}: {reason}"))
         .collect()
+}
+
+/// Whether a file is part of what the product is, or is fuzzed by.
+fn is_described(source: &Source) -> bool {
+    source.path.starts_with("src/") || source.path.starts_with("fuzz/")
+}
+
+/// Fuzz targets that a part of `fuzz/` doesn't know: a binary, a property, the list that the tests
+/// go through.
+pub fn unknown_targets(sources: &[Source]) -> Vec<String> {
+    let text = |path: &str| {
+        let source = sources.iter().find(|source| source.path == path);
+        source.map_or("", |source| &source.text)
+    };
+    let (manifest, list) = (text("fuzz/Cargo.toml"), text("fuzz/src/lib.rs"));
+    let name = |source: &Source, directory: &str| {
+        let name = source.path.strip_prefix(directory)?.strip_suffix(".rs")?;
+        (name != "mod").then(|| name.to_owned())
+    };
+    let mut complaints = Vec::new();
+    for source in sources {
+        let places = ["fuzz/fuzz_targets/", "fuzz/src/targets/"];
+        let Some(name) = places.iter().find_map(|place| name(source, place)) else {
+            continue;
+        };
+        let known = places
+            .iter()
+            .all(|place| !text(&format!("{place}{name}.rs")).is_empty())
+            && manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\""))
+            && list.contains(&format!("(\"{name}\", targets::{name}::run)"));
+        if !known {
+            complaints.push(format!("{}: not known everywhere", source.path));
+        }
+    }
+    complaints
 }
 
 /// Mentions of places that whoever has the repository doesn't have.
@@ -213,6 +249,8 @@ mod tests {
         assert_eq!(too_long(&one("src/a.rs", &long)).len(), 1);
         assert_eq!(too_long(&one("src/a.rs", &long[1..])).len(), 0);
         assert_eq!(too_long(&one("perf/results/x.json", &long)).len(), 0);
+        assert_eq!(too_long(&one("fuzz/src/a.rs", &long)).len(), 1);
+        assert_eq!(too_long(&one("fuzz/Cargo.lock", &long)).len(), 0);
     }
 
     #[test]
@@ -227,6 +265,8 @@ mod tests {
         assert_eq!(check("src/net/ring.rs", stale), 1);
         assert_eq!(check("src/net/ring.rs", "unsafe impl Send for X {}"), 1);
         assert_eq!(check("src/proxy/call.rs", reasoned), 1);
+        assert_eq!(check("fuzz/src/dice.rs", reasoned), 1);
+        assert_eq!(check("fuzz/src/peers/milo.rs", bare), 1);
         assert_eq!(
             check("src/proxy/call.rs", "// unsafe\nlet a = \"unsafe\";"),
             0
@@ -277,6 +317,23 @@ mod tests {
         let lock = "[[package]]\nname = \"h2\"\nversion = \"0.4.1\"\n";
         assert_eq!(unwanted(&one("Cargo.lock", lock)).len(), 1);
         assert!(unwanted(&one("Cargo.lock", &lock.replace("h2", "h2x"))).is_empty());
+    }
+
+    #[test]
+    fn a_target_is_known_everywhere_or_not_at_all() {
+        let whole = [
+            Source::new("fuzz/fuzz_targets/a.rs", "x"),
+            Source::new("fuzz/src/targets/a.rs", "x"),
+            Source::new("fuzz/src/targets/mod.rs", "x"),
+            Source::new("fuzz/Cargo.toml", "path = \"fuzz_targets/a.rs\""),
+            Source::new("fuzz/src/lib.rs", "(\"a\", targets::a::run)"),
+        ];
+        assert!(unknown_targets(&whole).is_empty());
+        for left_out in [0, 1, 3, 4] {
+            let mut part = whole.to_vec();
+            part.remove(left_out);
+            assert!(!unknown_targets(&part).is_empty(), "{left_out}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! provider has two.
 //!
 //! One thing is left out, since no intermediary can tell it: a whole response that the provider
-//! sends unasked just when the connection has been given to another call (docs/ARCHITECTURE.md,
-//! "What does not happen to a call"). What comes unasked here is no response.
+//! sends unasked just when the connection has been given to another call (docs/THREAT_MODEL.md).
+//! What comes unasked here is no response.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,7 +22,7 @@ const CUSTOMERS: [&str; 2] = ["alice", "bob"];
 /// Connections that each customer has at a time.
 const CONNECTIONS: usize = 4;
 /// Conversations on each, one after the other.
-const CONVERSATIONS: usize = 300;
+const CONVERSATIONS: usize = 150;
 
 /// A number below `bound` that is the same for the same subject.
 fn dice(subject: &str, question: &str, bound: u64) -> u64 {
@@ -255,10 +255,10 @@ fn no_mark_of_one_is_ever_seen_by_another() {
     });
     let connections = served(&vendor);
     served(&backstop);
-    assert!(vendor.count() > 3000, "{} calls", vendor.count());
+    assert!(vendor.count() > 1500, "{} calls", vendor.count());
     let shared = connections
         .values()
         .filter(|names| names.len() == CUSTOMERS.len())
         .count();
-    assert!(shared > 100, "{shared} connections were shared");
+    assert!(shared > 40, "{shared} connections were shared");
 }

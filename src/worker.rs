@@ -1,11 +1,8 @@
 //! One core: a pinned thread with a runtime of its own, its listeners, and its connections.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::TcpListener;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -133,16 +130,6 @@ async fn accept(core: Rc<Core>, listener: Rc<Listener>) {
     core.metrics.listener_closed();
 }
 
-/// A panic ends the connection that it happened on, and nothing else; the guards on its way
-/// settle its call.
 async fn contained(core: Rc<Core>, conn: Conn) {
-    let mut serving = Box::pin(proxy::serve(Rc::clone(&core), conn));
-    poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx)));
-        polled.unwrap_or_else(|_panic| {
-            core.metrics.panicked();
-            Poll::Ready(())
-        })
-    })
-    .await;
+    proxy::contain(&core, proxy::serve(Rc::clone(&core), conn)).await;
 }

@@ -12,6 +12,7 @@ pub mod call;
 pub mod client;
 pub mod conclude;
 pub mod connection;
+pub mod contain;
 pub mod core;
 pub mod handshake;
 pub mod inbound;
@@ -32,5 +33,6 @@ mod testing;
 pub mod verdict;
 
 pub use connection::serve;
+pub use contain::contain;
 pub use core::{Core, CoreParts};
 pub use room::Room;

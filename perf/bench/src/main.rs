@@ -1,6 +1,7 @@
 //! srpd-bench: the yardsticks that srpd is held against. A raw byte forwarder on the same runtime
 //! (the floor), a canned OpenAI upstream, and a closed-loop client. `perf/compare-nginx` runs them.
 
+mod crowd;
 mod forward;
 mod handshakes;
 mod load;
@@ -26,6 +27,8 @@ enum Command {
     Upstream(upstream::Options),
     /// Call an endpoint in a closed loop and print the figures as one JSON object.
     Load(load::Options),
+    /// Take up room with connections that do little, until standard input ends.
+    Crowd(crowd::Options),
     /// Open TLS connections at a steady rate, and print the figures as one JSON object.
     Handshakes(handshakes::Options),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Command::Forward(options) => forward::run(&options),
         Command::Upstream(options) => upstream::run(&options),
         Command::Load(options) => load::run(&options),
+        Command::Crowd(options) => crowd::run(&options),
         Command::Handshakes(options) => handshakes::run(&options),
     };
     match result {

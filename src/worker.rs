@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::pin::pin;
 use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -131,5 +132,5 @@ async fn accept(core: Rc<Core>, listener: Rc<Listener>) {
 }
 
 async fn contained(core: Rc<Core>, conn: Conn) {
-    proxy::contain(&core, proxy::serve(Rc::clone(&core), conn)).await;
+    proxy::contain(&core, pin!(proxy::serve(Rc::clone(&core), conn))).await;
 }

@@ -75,7 +75,8 @@ pub fn open() {
 /// Goes on after the driver's next turn.
 pub async fn pass() {
     let Ok(turns) = Turns::here() else {
-        return monoio::time::sleep(WITHOUT_SOCKETS).await;
+        // Boxed: a timer is large, and would be a part of everything that ever gives way.
+        return Box::pin(monoio::time::sleep(WITHOUT_SOCKETS)).await;
     };
     let before = turns.seen.get();
     poll_fn(|cx| {

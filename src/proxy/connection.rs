@@ -20,27 +20,31 @@ use crate::openai::ErrorCode;
 use crate::tables::{Limit, Routes};
 use crate::telemetry::Outcome;
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. Whatever isn't the wait for the next request is boxed: an idle
+/// connection keeps nothing of what others need.
 pub async fn serve(core: Rc<Core>, conn: Conn) {
     let _counted = Counted::new(&core);
     let mut client = match handshake::welcome(&core, conn).await {
         Welcome::In(conn) => Client::new(conn, &core.routes().limits),
         Welcome::Plain(conn) => {
-            return send_away(&core, Client::new(conn, &core.routes().limits)).await;
+            let client = Client::new(conn, &core.routes().limits);
+            return Box::pin(send_away(&core, client)).await;
         }
         Welcome::Out => return,
     };
     loop {
         let after = match receive(&core, &mut client).await {
             Ok(None) => return,
-            Err(rejection) => refuse_unread(&core, &mut client, rejection).await,
-            Ok(Some((received, routes))) => answer_one(&core, &routes, &mut client, received).await,
+            Err(rejection) => Box::pin(refuse_unread(&core, &mut client, rejection)).await,
+            Ok(Some((received, routes))) => {
+                Box::pin(answer_one(&core, &routes, &mut client, received)).await
+            }
         };
         match after {
             // The next one has come already: others first.
             After::Next if !client.input.is_empty() => turn::pass().await,
             After::Next => {}
-            After::Close => return client.close(core.recently()).await,
+            After::Close => return Box::pin(client.close(core.recently())).await,
             After::Abort => return client.conn.shut_down(),
         }
     }

@@ -3,13 +3,14 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::task::Poll;
 
 use super::core::Core;
 
-/// Runs what serves a connection to its end, or to its panic, which is counted.
-pub async fn contain(core: &Core, serving: impl Future<Output = ()>) {
-    let mut serving = Box::pin(serving);
+/// Runs what serves a connection to its end, or to its panic, which is counted. Pinned by the
+/// caller, since a future that is passed by value lies in its caller's twice.
+pub async fn contain(core: &Core, mut serving: Pin<&mut impl Future<Output = ()>>) {
     poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx)));
         polled.unwrap_or_else(|_panic| {
@@ -47,7 +48,8 @@ mod tests {
         let core = &bench.core;
         let cx = &mut Context::from_waker(Waker::noop());
         for (panics, counted) in [(false, 0), (true, 1), (false, 1)] {
-            let serving = pin!(contain(core, serve(core, panics)));
+            let serving = pin!(serve(core, panics));
+            let serving = pin!(contain(core, serving));
             assert!(serving.poll(cx).is_ready());
             assert_eq!(core.metrics.panics(), counted);
             assert_eq!(core.calls.get(), 0, "no call is left open");

@@ -163,8 +163,10 @@ class Crowd:
         self.figures()  # when everybody has tried to take a place
 
     def figures(self):
-        ready, _, _ = select.select([self.process.stdout], [], [], CROWD_SECONDS_MAX)
-        line = self.process.stdout.readline() if ready else ""
+        # Not select(2): its descriptors end at 1024, and a hung provider holds as many.
+        waiting = select.poll()
+        waiting.register(self.process.stdout, select.POLLIN)
+        line = self.process.stdout.readline() if waiting.poll(CROWD_SECONDS_MAX * 1000) else ""
         if not line:
             raise SystemExit("the crowd did not come")
         return json.loads(line)

@@ -5,7 +5,7 @@
 //! What lies inside strings is checked for control characters and escapes, not for UTF-8: the
 //! bytes are relayed as they are, and nothing here reads them.
 
-use super::probe::{Engine, Kind, Scalar, Skip};
+use super::probe::{Engine, Skip, Work};
 
 /// Most containers inside one another. Clients' parsers have such a bound too: simdjson the same,
 /// Python's about as many.
@@ -58,10 +58,19 @@ fn members_with<'t>(
     text: &'t [u8],
     show: impl FnMut(Key<'t>, &'t [u8]),
 ) -> Result<(), InvalidJson> {
-    match engine.0 {
-        Kind::Scalar => Checker::of(Scalar, text).whole(show),
-        #[cfg(target_arch = "x86_64")]
-        Kind::Simd(avx2) => Checker::of(avx2, text).whole(show),
+    engine.run(Check(text, show))
+}
+
+/// The check of a text, whose members are shown.
+struct Check<'t, F>(&'t [u8], F);
+
+impl<'t, F: FnMut(Key<'t>, &'t [u8])> Work for Check<'t, F> {
+    type Done = Result<(), InvalidJson>;
+
+    #[inline(always)]
+    fn with(self, skip: impl Skip) -> Self::Done {
+        let Check(text, show) = self;
+        Checker::of(skip, text).whole(show)
     }
 }
 
@@ -69,13 +78,21 @@ struct Checker<'t, S> {
     skip: S,
     text: &'t [u8],
     at: usize,
+    open: Nesting,
 }
 
 impl<'t, S: Skip> Checker<'t, S> {
+    #[inline(always)]
     fn of(skip: S, text: &'t [u8]) -> Checker<'t, S> {
-        Checker { skip, text, at: 0 }
+        Checker {
+            skip,
+            text,
+            at: 0,
+            open: Nesting::new(),
+        }
     }
 
+    #[inline(always)]
     fn whole(mut self, mut show: impl FnMut(Key<'t>, &'t [u8])) -> Result<(), InvalidJson> {
         if self.peek() == Some(b'{') {
             self.at += 1;
@@ -97,9 +114,9 @@ impl<'t, S: Skip> Checker<'t, S> {
         self.peek().map_or(Ok(()), |_| Err(InvalidJson))
     }
 
-    /// Any value, with all that it contains.
+    /// Any value, with all that it contains. Nothing is open before it, nor behind it.
+    #[inline(always)]
     fn value(&mut self) -> Result<(), InvalidJson> {
-        let mut open = Nesting::new();
         loop {
             match self.peek().ok_or(InvalidJson)? {
                 b'"' => {
@@ -109,7 +126,7 @@ impl<'t, S: Skip> Checker<'t, S> {
                 b'{' => {
                     self.at += 1;
                     if !self.passes(b'}') {
-                        open.enter(true)?;
+                        self.open.enter(true)?;
                         self.key()?;
                         continue;
                     }
@@ -117,7 +134,7 @@ impl<'t, S: Skip> Checker<'t, S> {
                 b'[' => {
                     self.at += 1;
                     if !self.passes(b']') {
-                        open.enter(false)?;
+                        self.open.enter(false)?;
                         continue;
                     }
                 }
@@ -126,21 +143,22 @@ impl<'t, S: Skip> Checker<'t, S> {
                 b'n' => self.literal(b"null")?,
                 _ => self.number()?,
             }
-            if !self.goes_on(&mut open)? {
+            if !self.goes_on()? {
                 return Ok(());
             }
         }
     }
 
     /// Behind a value: whether another follows. Closes the containers that end here.
-    fn goes_on(&mut self, open: &mut Nesting) -> Result<bool, InvalidJson> {
-        while let Some(is_object) = open.innermost() {
+    #[inline(always)]
+    fn goes_on(&mut self) -> Result<bool, InvalidJson> {
+        while let Some(is_object) = self.open.innermost() {
             let next = self.peek().ok_or(InvalidJson)?;
             self.at += 1;
             match (next, is_object) {
                 (b',', true) => return self.key().map(|_| true),
                 (b',', false) => return Ok(true),
-                (b'}', true) | (b']', false) => open.leave(),
+                (b'}', true) | (b']', false) => self.open.leave(),
                 _ => return Err(InvalidJson),
             }
         }
@@ -148,6 +166,7 @@ impl<'t, S: Skip> Checker<'t, S> {
     }
 
     /// A key with its colon.
+    #[inline(always)]
     fn key(&mut self) -> Result<Key<'t>, InvalidJson> {
         if !self.passes(b'"') {
             return Err(InvalidJson);
@@ -188,6 +207,7 @@ impl<'t, S: Skip> Checker<'t, S> {
         }
     }
 
+    #[inline(always)]
     fn literal(&mut self, word: &[u8]) -> Result<(), InvalidJson> {
         match self.text[self.at..].starts_with(word) {
             true => self.at += word.len(),
@@ -197,6 +217,7 @@ impl<'t, S: Skip> Checker<'t, S> {
     }
 
     /// `[ "-" ] ( "0" / 1-9 *DIGIT ) [ "." 1*DIGIT ] [ ( "e" / "E" ) [ "+" / "-" ] 1*DIGIT ]`
+    #[inline(always)]
     fn number(&mut self) -> Result<(), InvalidJson> {
         self.at += usize::from(self.here() == Some(b'-'));
         match self.here() {
@@ -215,6 +236,7 @@ impl<'t, S: Skip> Checker<'t, S> {
         Ok(())
     }
 
+    #[inline(always)]
     fn digits(&mut self) -> Result<(), InvalidJson> {
         let start = self.at;
         while self.here().is_some_and(|byte| byte.is_ascii_digit()) {
@@ -231,13 +253,14 @@ impl<'t, S: Skip> Checker<'t, S> {
     /// The next byte that isn't white space; it isn't passed.
     #[inline]
     fn peek(&mut self) -> Option<u8> {
-        while let Some(byte) = self.here() {
-            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+        loop {
+            let byte = self.here()?;
+            // Of what is above a space nothing is white space.
+            if byte > b' ' || !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
                 return Some(byte);
             }
             self.at += 1;
         }
-        None
     }
 
     /// Passes white space, and then `byte` if that is what follows.
@@ -306,7 +329,7 @@ mod tests {
     /// What both engines say; they must not differ.
     fn checked(text: &[u8]) -> Result<Option<&[u8]>, InvalidJson> {
         let slow = usage(Engine::SCALAR, text);
-        if let Some(engine) = Engine::simd() {
+        for engine in Engine::all() {
             assert_eq!(usage(engine, text), slow);
         }
         slow

@@ -67,7 +67,7 @@ const KEYS: [&str; 6] = [
 /// Probes a body with all engines and readers.
 pub fn run(body: &[u8]) {
     let probed = probe_with(Engine::SCALAR, body);
-    for engine in [Some(Engine::SCALAR), Engine::simd()].into_iter().flatten() {
+    for engine in Engine::all() {
         assert_eq!(probe_with(engine, body), probed, "{engine:?}");
         for pieces in Dice::of(body).cuts(body) {
             assert_eq!(in_pieces(engine, body, &pieces), probed, "{engine:?}, cut");

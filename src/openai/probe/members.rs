@@ -54,7 +54,7 @@ pub(in crate::openai) struct Members<'b, S> {
 
 impl<'b, S: Skip> Members<'b, S> {
     /// Enters the object.
-    #[inline]
+    #[inline(always)]
     pub(in crate::openai) fn open(skip: S, body: &'b [u8]) -> Result<Self, ProbeError> {
         let mut members = Members::resume(skip, body, Place::default());
         let opened = members.expect(b'{', "an object");
@@ -63,13 +63,13 @@ impl<'b, S: Skip> Members<'b, S> {
     }
 
     /// Goes on at a place, with more of the body than there was.
-    #[inline]
+    #[inline(always)]
     pub(super) fn resume(skip: S, body: &'b [u8], place: Place) -> Self {
         Members { skip, body, place }
     }
 
     /// Where to go on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn place(self) -> Place {
         self.place
     }
@@ -80,7 +80,7 @@ impl<'b, S: Skip> Members<'b, S> {
     }
 
     /// The next member; `None` once the object is closed and nothing but white space follows.
-    #[inline]
+    #[inline(always)]
     pub(in crate::openai) fn next(&mut self) -> Result<Option<Member>, ProbeError> {
         let (key, start) = match std::mem::take(&mut self.place.stage) {
             Stage::Key => {
@@ -105,6 +105,7 @@ impl<'b, S: Skip> Members<'b, S> {
         Ok(Some(Member { key, value }))
     }
 
+    #[inline(always)]
     fn closed(&mut self) -> Result<Option<Member>, ProbeError> {
         self.place.stage = Stage::Closed;
         match self.peek() {
@@ -114,7 +115,7 @@ impl<'b, S: Skip> Members<'b, S> {
     }
 
     /// The next key, and its colon. None if the object is closed instead.
-    #[inline]
+    #[inline(always)]
     fn key(&mut self) -> Result<Option<Range<usize>>, ProbeError> {
         let from = self.place.at;
         let found = self.peek();
@@ -138,6 +139,7 @@ impl<'b, S: Skip> Members<'b, S> {
         key.map(Some)
     }
 
+    #[inline(always)]
     fn quoted(&mut self) -> Result<Range<usize>, ProbeError> {
         self.expect(b'"', "a key")?;
         let start = self.place.at;
@@ -147,7 +149,7 @@ impl<'b, S: Skip> Members<'b, S> {
         Ok(start..end)
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, key: Range<usize>) -> Result<Range<usize>, ProbeError> {
         let first = self.peek();
         let start = self.place.at;
@@ -162,7 +164,7 @@ impl<'b, S: Skip> Members<'b, S> {
     }
 
     /// The rest of a string or of a container.
-    #[inline]
+    #[inline(always)]
     fn rest(
         &mut self,
         key: Range<usize>,
@@ -203,7 +205,7 @@ impl<'b, S: Skip> Members<'b, S> {
     }
 
     /// A number, `true`, `false` or `null`.
-    #[inline]
+    #[inline(always)]
     fn literal(&mut self, key: Range<usize>) -> Result<Range<usize>, ProbeError> {
         let start = self.place.at;
         let rest = &self.body[start..];
@@ -226,7 +228,7 @@ impl<'b, S: Skip> Members<'b, S> {
     }
 
     /// Passes white space and then `byte`.
-    #[inline]
+    #[inline(always)]
     fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), ProbeError> {
         match self.peek() {
             Some(found) if found == byte => {
@@ -238,7 +240,7 @@ impl<'b, S: Skip> Members<'b, S> {
     }
 
     /// The next byte that isn't white space; it isn't passed.
-    #[inline]
+    #[inline(always)]
     fn peek(&mut self) -> Option<u8> {
         while let Some(&byte) = self.body.get(self.place.at) {
             if !is_space(byte) {
@@ -295,21 +297,21 @@ pub(in crate::openai) fn known_key(
     key: &Range<usize>,
 ) -> Result<Option<usize>, ProbeError> {
     let text = &body[key.clone()];
-    if text
-        .iter()
-        .any(|&b| !(b' '..0x7f).contains(&b) || b == b'\\')
-    {
+    if let Some(index) = names.iter().position(|name| text == name.as_bytes()) {
+        return Ok(Some(index));
+    }
+    // Without a way out on the way: so it is done many bytes at a time.
+    let unusual = |&byte: &u8| !(b' '..0x7f).contains(&byte) | (byte == b'\\');
+    if text.iter().fold(false, |any, byte| any | unusual(byte)) {
         return unusual_key(names, body, key).map(|()| None);
     }
-    for (index, name) in names.iter().enumerate() {
-        if text.len() == name.len() && text.eq_ignore_ascii_case(name.as_bytes()) {
-            return match text == name.as_bytes() {
-                true => Ok(Some(index)),
-                false => Err(ProbeError::Ambiguous { key: name }),
-            };
-        }
+    match names
+        .iter()
+        .find(|name| text.eq_ignore_ascii_case(name.as_bytes()))
+    {
+        Some(key) => Err(ProbeError::Ambiguous { key }),
+        None => Ok(None),
     }
-    Ok(None)
 }
 
 /// A key with escapes or beyond ASCII: fine, unless it amounts to one of `names`. One that isn't

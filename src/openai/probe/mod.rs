@@ -174,7 +174,7 @@ pub(super) trait Skip: Copy {
     fn container_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop>;
 
     /// The offset of the quote that ends the string whose first byte is at `at`.
-    #[inline]
+    #[inline(always)]
     fn string(self, bytes: &[u8], at: usize) -> Option<usize> {
         self.string_on(bytes, &mut Inside::from(at)).ok()
     }
@@ -184,34 +184,65 @@ pub(super) trait Skip: Copy {
     fn plain(self, bytes: &[u8], at: usize) -> Option<usize>;
 }
 
+/// Something that skips again and again, to be compiled as a whole for a way of skipping.
+pub(super) trait Work {
+    /// What comes of it.
+    type Done;
+
+    /// Does it. Inlined wherever it is called: see [`Engine::run`].
+    fn with(self, skip: impl Skip) -> Self::Done;
+}
+
 /// How the probe skips: what the processor can do, found out at run time.
 #[derive(Clone, Copy, Debug)]
-pub struct Engine(pub(super) Kind);
+pub struct Engine(Kind);
 
 /// The implementations of [`Skip`].
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+enum Kind {
     Scalar,
     #[cfg(target_arch = "x86_64")]
-    Simd(simd::Avx2),
+    Avx2(simd::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(simd::Avx512),
 }
 
 impl Engine {
     /// Byte by byte, on any processor.
     pub const SCALAR: Engine = Engine(Kind::Scalar);
 
-    /// 64 bytes at a time, where the processor has AVX2 and CLMUL.
-    pub fn simd() -> Option<Engine> {
+    /// Does something with code that is compiled for the engine as a whole.
+    #[inline]
+    pub(super) fn run<W: Work>(self, work: W) -> W::Done {
+        match self.0 {
+            Kind::Scalar => work.with(Scalar),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(avx2) => simd::Wide::compiled(avx2, work),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(avx512) => simd::Wide::compiled(avx512, work),
+        }
+    }
+
+    /// All that this processor runs, the fastest first.
+    #[inline]
+    pub fn all() -> impl Iterator<Item = Engine> {
         #[cfg(target_arch = "x86_64")]
-        return simd::Avx2::detect().map(|avx2| Engine(Kind::Simd(avx2)));
+        let wide = [
+            simd::Avx512::detect().map(Kind::Avx512),
+            simd::Avx2::detect().map(Kind::Avx2),
+        ];
         #[cfg(not(target_arch = "x86_64"))]
-        None
+        let wide: [Option<Kind>; 0] = [];
+        wide.into_iter()
+            .flatten()
+            .map(Engine)
+            .chain([Engine::SCALAR])
     }
 
     /// The fastest that this processor runs.
     #[inline]
     pub fn best() -> Engine {
-        Engine::simd().unwrap_or(Engine::SCALAR)
+        Engine::all().next().unwrap_or(Engine::SCALAR)
     }
 }
 
@@ -297,16 +328,13 @@ impl Prober {
         self.conclude(body)
     }
 
-    #[inline]
     fn advance(&mut self, body: &[u8]) -> Result<(), ProbeError> {
-        match self.engine.0 {
-            Kind::Scalar => self.walk(Scalar, body),
-            #[cfg(target_arch = "x86_64")]
-            Kind::Simd(avx2) => self.walk(avx2, body),
-        }
+        let engine = self.engine;
+        engine.run(Walk(self, body))
     }
 
     /// Goes on as far as the body goes. An error at its very end says that more is needed.
+    #[inline(always)]
     fn walk<S: Skip>(&mut self, skip: S, body: &[u8]) -> Result<(), ProbeError> {
         let mut members = match self.place.take() {
             Some(place) => Members::resume(skip, body, place),
@@ -364,6 +392,19 @@ impl Prober {
             prompt_cache_key,
             user,
         })
+    }
+}
+
+/// A prober's walk through what has come.
+struct Walk<'w, 'b>(&'w mut Prober, &'b [u8]);
+
+impl Work for Walk<'_, '_> {
+    type Done = Result<(), ProbeError>;
+
+    #[inline(always)]
+    fn with(self, skip: impl Skip) -> Self::Done {
+        let Walk(prober, body) = self;
+        prober.walk(skip, body)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Skipping over JSON 64 bytes at a time, with AVX2 and CLMUL, after simdjson (Langdale and
-//! Lemire, "Parsing Gigabytes of JSON per Second", sections 3.1.1 and 3.1.2).
+//! Skipping over JSON 64 bytes at a time, with AVX2 or AVX-512 and CLMUL, after simdjson (Langdale
+//! and Lemire, "Parsing Gigabytes of JSON per Second", sections 3.1.1 and 3.1.2).
 //!
 //! Of each block come bit masks, one bit a byte: where a quote is that no backslash escapes,
 //! and, by carry-less multiplication, what lies between quotes. Brackets outside are counted by
@@ -7,18 +7,27 @@
 //!
 //! A backslash outside of a string occurs in no valid text, and ends a skip. That it escapes a
 //! quote here all the same changes nothing of what lies in front of it.
+//!
+//! All of it is written once, for any [`Wide`] processor, and inlined into [`Wide::compiled`]: there
+//! it becomes that processor's code, with all the work that it is a part of.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_clmulepi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_set1_epi8,
-    _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8, _mm256_movemask_epi8,
-    _mm256_or_si256, _mm256_set1_epi8,
+    __m128i, __m256i, __m512i, _mm_clmulepi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x,
+    _mm_set1_epi8, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_max_epu8,
+    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm512_and_si512,
+    _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask, _mm512_loadu_si512, _mm512_or_si512,
+    _mm512_set1_epi8,
 };
 
-use super::{Inside, Skip, Stop, is_alien};
+use super::{Inside, Skip, Stop, Work, is_alien};
 
 /// Proof that this processor has AVX2, CLMUL, POPCNT and BMI1: only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::openai) struct Avx2(());
+
+/// Proof that this processor has all that, and AVX-512 F and BW: only [`Avx512::detect`] makes one.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::openai) struct Avx512(());
 
 impl Avx2 {
     #[inline]
@@ -31,88 +40,275 @@ impl Avx2 {
     }
 }
 
-impl Skip for Avx2 {
+impl Avx512 {
     #[inline]
-    fn string_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
-        // SAFETY: `self` proves that the processor has what the function is compiled for.
-        unsafe { string(bytes, inside) }
-    }
-
-    #[inline]
-    fn container_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
-        // SAFETY: `self` proves that the processor has what the function is compiled for.
-        unsafe { container(bytes, inside) }
-    }
-
-    #[inline]
-    fn plain(self, bytes: &[u8], at: usize) -> Option<usize> {
-        // SAFETY: `self` proves that the processor has what the function is compiled for.
-        unsafe { plain(bytes, at) }
+    pub(super) fn detect() -> Option<Avx512> {
+        Avx2::detect()?;
+        let all = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+        all.then_some(Avx512(()))
     }
 }
 
 /// Bytes looked at together: one bit each in a `u64`.
 const BLOCK: usize = 64;
 
-/// The halves of one block.
-#[derive(Clone, Copy)]
-struct Block(__m256i, __m256i);
+/// A processor that looks at a block in few steps. A value is the proof that this one can.
+pub(in crate::openai) trait Wide: Copy {
+    /// A block in its registers.
+    type Block: Block;
 
-impl Block {
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn load(bytes: &[u8; BLOCK]) -> Block {
-        let start: *const __m256i = bytes.as_ptr().cast();
-        // SAFETY: both halves lie inside the 64 bytes, and `loadu` asks for no alignment.
-        unsafe { Block(_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))) }
-    }
+    /// Takes a block up.
+    fn load(self, bytes: &[u8; BLOCK]) -> Self::Block;
 
+    /// Which bytes lie in strings, for each bit of `quotes`: the exclusive or of all bits up to it.
+    fn sums(self, quotes: u64) -> u64;
+
+    /// Does something with code that is compiled for this processor.
+    fn compiled<W: Work>(self, work: W) -> W::Done;
+}
+
+/// A block in registers. Only [`Wide::load`] makes one, so that whoever has one has the proof.
+pub(in crate::openai) trait Block: Copy {
     /// Where `byte` is.
+    fn equal(self, byte: u8) -> u64;
+
+    /// Where bytes are that can't stand in a string as they are.
+    fn stops(self) -> u64;
+
+    /// Where an alien byte may be, or a `+`: those four differ in two bits only.
+    fn alien_or_plus(self) -> u64;
+
+    /// With bit 5 of every byte set: `[` becomes `{`, `]` becomes `}`, and nothing else does.
+    fn braced(self) -> Self;
+}
+
+/// The last byte below those that may stand in a string.
+const CONTROL_LAST: i8 = 0x1f;
+/// What the alien bytes and `+` have in common, in these bits.
+const ALIEN_BITS: i8 = 0xf3_u8.cast_signed();
+const ALIEN: u8 = b'#';
+/// What a bracket lacks to be a brace.
+const BRACE_BIT: i8 = 0x20;
+
+/// A block as two registers of AVX2.
+#[derive(Clone, Copy)]
+pub(in crate::openai) struct Halves(__m256i, __m256i);
+
+impl Halves {
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn equal(self, byte: u8) -> u64 {
-        let wanted = _mm256_set1_epi8(byte.cast_signed());
-        let low = _mm256_movemask_epi8(_mm256_cmpeq_epi8(self.0, wanted)).cast_unsigned();
-        let high = _mm256_movemask_epi8(_mm256_cmpeq_epi8(self.1, wanted)).cast_unsigned();
+    fn mask(low: __m256i, high: __m256i) -> u64 {
+        let [low, high] = [low, high].map(|half| _mm256_movemask_epi8(half).cast_unsigned());
         u64::from(low) | u64::from(high) << 32
     }
 
-    /// Where bytes are that can't stand in a string as they are.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn stops(self) -> u64 {
+    fn equals(self, byte: u8) -> u64 {
+        let wanted = _mm256_set1_epi8(byte.cast_signed());
+        Halves::mask(
+            _mm256_cmpeq_epi8(self.0, wanted),
+            _mm256_cmpeq_epi8(self.1, wanted),
+        )
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn stopping(self) -> u64 {
         let quote = _mm256_set1_epi8(b'"'.cast_signed());
         let backslash = _mm256_set1_epi8(b'\\'.cast_signed());
-        let control = _mm256_set1_epi8(0x1f);
+        let control = _mm256_set1_epi8(CONTROL_LAST);
         let stops = |half| {
             let signs = _mm256_or_si256(
                 _mm256_cmpeq_epi8(half, quote),
                 _mm256_cmpeq_epi8(half, backslash),
             );
             let controls = _mm256_cmpeq_epi8(_mm256_max_epu8(half, control), control);
-            _mm256_movemask_epi8(_mm256_or_si256(signs, controls)).cast_unsigned()
+            _mm256_or_si256(signs, controls)
         };
-        u64::from(stops(self.0)) | u64::from(stops(self.1)) << 32
+        Halves::mask(stops(self.0), stops(self.1))
     }
 
-    /// Where an alien byte may be, or a `+`: those four differ in two bits only.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn alien_or_plus(self) -> u64 {
-        let mask = _mm256_set1_epi8(0xf3_u8.cast_signed());
-        Block(
+    fn masked(self, mask: i8) -> Halves {
+        let mask = _mm256_set1_epi8(mask);
+        Halves(
             _mm256_and_si256(self.0, mask),
             _mm256_and_si256(self.1, mask),
         )
-        .equal(b'#')
     }
 
-    /// With bit 5 of every byte set: `[` becomes `{`, `]` becomes `}`, and nothing else does.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn braced(self) -> Block {
-        let bit = _mm256_set1_epi8(0x20);
-        Block(_mm256_or_si256(self.0, bit), _mm256_or_si256(self.1, bit))
+    fn with(self, bits: i8) -> Halves {
+        let bits = _mm256_set1_epi8(bits);
+        Halves(_mm256_or_si256(self.0, bits), _mm256_or_si256(self.1, bits))
+    }
+}
+
+// SAFETY, of each: a block is the proof that the processor has what the function is compiled for.
+impl Block for Halves {
+    #[inline(always)]
+    fn equal(self, byte: u8) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.equals(byte) }
+    }
+
+    #[inline(always)]
+    fn stops(self) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.stopping() }
+    }
+
+    #[inline(always)]
+    fn alien_or_plus(self) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.masked(ALIEN_BITS).equals(ALIEN) }
+    }
+
+    #[inline(always)]
+    fn braced(self) -> Halves {
+        // SAFETY: as above.
+        unsafe { self.with(BRACE_BIT) }
+    }
+}
+
+/// A block as one register of AVX-512, which compares into masks.
+#[derive(Clone, Copy)]
+pub(in crate::openai) struct Whole(__m512i);
+
+impl Whole {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn equals(self, byte: u8) -> u64 {
+        _mm512_cmpeq_epi8_mask(self.0, _mm512_set1_epi8(byte.cast_signed()))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn stopping(self) -> u64 {
+        let controls = _mm512_cmple_epu8_mask(self.0, _mm512_set1_epi8(CONTROL_LAST));
+        self.equals(b'"') | self.equals(b'\\') | controls
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn masked(self, mask: i8) -> Whole {
+        Whole(_mm512_and_si512(self.0, _mm512_set1_epi8(mask)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn with(self, bits: i8) -> Whole {
+        Whole(_mm512_or_si512(self.0, _mm512_set1_epi8(bits)))
+    }
+}
+
+// SAFETY, of each: a block is the proof that the processor has what the function is compiled for.
+impl Block for Whole {
+    #[inline(always)]
+    fn equal(self, byte: u8) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.equals(byte) }
+    }
+
+    #[inline(always)]
+    fn stops(self) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.stopping() }
+    }
+
+    #[inline(always)]
+    fn alien_or_plus(self) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.masked(ALIEN_BITS).equals(ALIEN) }
+    }
+
+    #[inline(always)]
+    fn braced(self) -> Whole {
+        // SAFETY: as above.
+        unsafe { self.with(BRACE_BIT) }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "pclmulqdq")]
+fn sums(bits: u64) -> u64 {
+    let bits: __m128i = _mm_set_epi64x(0, bits.cast_signed());
+    let sums = _mm_clmulepi64_si128::<0>(bits, _mm_set1_epi8(-1));
+    _mm_cvtsi128_si64(sums).cast_unsigned()
+}
+
+impl Wide for Avx2 {
+    type Block = Halves;
+
+    #[inline(always)]
+    fn load(self, bytes: &[u8; BLOCK]) -> Halves {
+        let start: *const __m256i = bytes.as_ptr().cast();
+        // SAFETY: `self` is the proof of AVX2; both halves lie inside the 64 bytes, and `loadu` asks
+        // for no alignment.
+        unsafe { Halves(_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))) }
+    }
+
+    #[inline(always)]
+    fn sums(self, quotes: u64) -> u64 {
+        // SAFETY: `self` is the proof of CLMUL.
+        unsafe { sums(quotes) }
+    }
+
+    #[inline]
+    fn compiled<W: Work>(self, work: W) -> W::Done {
+        #[target_feature(enable = "avx2,pclmulqdq,popcnt,bmi1")]
+        fn here<W: Work>(proof: Avx2, work: W) -> W::Done {
+            work.with(proof)
+        }
+        // SAFETY: `self` proves that the processor has what the function is compiled for.
+        unsafe { here(self, work) }
+    }
+}
+
+impl Wide for Avx512 {
+    type Block = Whole;
+
+    #[inline(always)]
+    fn load(self, bytes: &[u8; BLOCK]) -> Whole {
+        // SAFETY: `self` is the proof of AVX-512 F; the 64 bytes are the array's, and `loadu` asks
+        // for no alignment.
+        unsafe { Whole(_mm512_loadu_si512(bytes.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn sums(self, quotes: u64) -> u64 {
+        // SAFETY: `self` is the proof of CLMUL.
+        unsafe { sums(quotes) }
+    }
+
+    #[inline]
+    fn compiled<W: Work>(self, work: W) -> W::Done {
+        #[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,popcnt,bmi1")]
+        fn here<W: Work>(proof: Avx512, work: W) -> W::Done {
+            work.with(proof)
+        }
+        // SAFETY: `self` proves that the processor has what the function is compiled for.
+        unsafe { here(self, work) }
+    }
+}
+
+impl<W: Wide> Skip for W {
+    #[inline(always)]
+    fn string_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
+        string(self, bytes, inside)
+    }
+
+    #[inline(always)]
+    fn container_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
+        container(self, bytes, inside)
+    }
+
+    #[inline(always)]
+    fn plain(self, bytes: &[u8], at: usize) -> Option<usize> {
+        plain(self, bytes, at)
     }
 }
 
@@ -139,9 +335,8 @@ impl Carry {
     }
 
     /// The quotes of a block that nothing escapes, and its backslashes.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn plain_quotes(&mut self, block: Block) -> (u64, u64) {
+    #[inline(always)]
+    fn plain_quotes(&mut self, block: impl Block) -> (u64, u64) {
         let backslashes = block.equal(b'\\');
         let quotes = block.equal(b'"') & !self.escaped(backslashes);
         (quotes, backslashes)
@@ -150,7 +345,7 @@ impl Carry {
     /// Which bytes are escaped: those behind an odd number of backslashes. A run of backslashes
     /// is subtracted from the odd bits, so that the borrow runs to its end and the parity of
     /// where it started tells whether what follows is escaped.
-    #[inline]
+    #[inline(always)]
     fn escaped(&mut self, backslashes: u64) -> u64 {
         const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
         if backslashes == 0 {
@@ -166,38 +361,22 @@ impl Carry {
 
     /// Which bytes lie in strings, opening quotes included: each bit is the exclusive or of all
     /// quotes up to it.
-    #[inline]
-    #[target_feature(enable = "pclmulqdq")]
-    fn strings(&mut self, quotes: u64) -> u64 {
-        let quotes: __m128i = _mm_set_epi64x(0, quotes.cast_signed());
-        let sums = _mm_clmulepi64_si128::<0>(quotes, _mm_set1_epi8(-1));
-        let strings = _mm_cvtsi128_si64(sums).cast_unsigned() ^ self.in_string;
+    #[inline(always)]
+    fn strings(&mut self, wide: impl Wide, quotes: u64) -> u64 {
+        let strings = wide.sums(quotes) ^ self.in_string;
         self.in_string = (strings.cast_signed() >> 63).cast_unsigned();
         strings
     }
 }
 
-/// Calls `step` with the whole blocks of `bytes` from `at` on, until it finds something: `at` is
-/// then where that block begins, else where the rest does.
+/// The whole blocks of `bytes` from `at` on.
 #[inline(always)]
-fn scan<T>(
-    bytes: &[u8],
-    at: &mut usize,
-    mut step: impl FnMut(&[u8; BLOCK]) -> Option<T>,
-) -> Option<T> {
-    let (blocks, _rest) = bytes.get(*at..)?.as_chunks::<BLOCK>();
-    for block in blocks {
-        let found = step(block);
-        if found.is_some() {
-            return found;
-        }
-        *at += BLOCK;
-    }
-    None
+fn blocks(bytes: &[u8], at: usize) -> &[[u8; BLOCK]] {
+    bytes.get(at..).unwrap_or_default().as_chunks().0
 }
 
 /// What is left behind the whole blocks, filled up with spaces.
-#[inline]
+#[inline(always)]
 fn rest(bytes: &[u8], at: usize) -> [u8; BLOCK] {
     let mut last = [b' '; BLOCK];
     let rest = bytes.get(at..).unwrap_or_default();
@@ -205,46 +384,60 @@ fn rest(bytes: &[u8], at: usize) -> [u8; BLOCK] {
     last
 }
 
-#[target_feature(enable = "avx2,pclmulqdq,popcnt,bmi1")]
-fn string(bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
+/// The offset of the first bit that is set.
+#[inline(always)]
+fn first(bits: u64) -> Option<usize> {
+    match bits {
+        0 => None,
+        bits => Some(bits.trailing_zeros() as usize),
+    }
+}
+
+// Loops and no closures: these are inlined into what is compiled for the processor, closures
+// need not be.
+
+#[inline(always)]
+fn string(wide: impl Wide, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
     let mut carry = Carry::of(inside);
-    let step = |carry: &mut Carry, block: &[u8; BLOCK]| {
-        let (quotes, _) = carry.plain_quotes(Block::load(block));
-        (quotes != 0).then(|| quotes.trailing_zeros() as usize)
-    };
-    let found = scan(bytes, &mut inside.at, |block| step(&mut carry, block)).or_else(|| {
-        carry.leave_to(inside);
-        step(&mut carry, &rest(bytes, inside.at))
-    });
-    found.map(|offset| inside.at + offset).ok_or(Stop::End)
+    for block in blocks(bytes, inside.at) {
+        let (quotes, _) = carry.plain_quotes(wide.load(block));
+        if let Some(offset) = first(quotes) {
+            return Ok(inside.at + offset);
+        }
+        inside.at += BLOCK;
+    }
+    carry.leave_to(inside);
+    let (quotes, _) = carry.plain_quotes(wide.load(&rest(bytes, inside.at)));
+    match first(quotes) {
+        Some(offset) => Ok(inside.at + offset),
+        None => Err(Stop::End),
+    }
 }
 
-#[target_feature(enable = "avx2,bmi1")]
-fn plain(bytes: &[u8], mut at: usize) -> Option<usize> {
-    let step = |block: &[u8; BLOCK]| {
-        let stops = Block::load(block).stops();
-        (stops != 0).then(|| stops.trailing_zeros() as usize)
-    };
-    let found = scan(bytes, &mut at, step).or_else(|| step(&rest(bytes, at)));
-    found.map(|offset| at + offset)
+#[inline(always)]
+fn plain(wide: impl Wide, bytes: &[u8], mut at: usize) -> Option<usize> {
+    for block in blocks(bytes, at) {
+        if let Some(offset) = first(wide.load(block).stops()) {
+            return Some(at + offset);
+        }
+        at += BLOCK;
+    }
+    Some(at + first(wide.load(&rest(bytes, at)).stops())?)
 }
 
-#[target_feature(enable = "avx2,pclmulqdq,popcnt,bmi1")]
-fn container(bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
+#[inline(always)]
+fn container(wide: impl Wide, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
     let (mut carry, mut depth) = (Carry::of(inside), inside.depth);
-    let found = scan(bytes, &mut inside.at, |block| {
-        brackets(block, &mut carry, &mut depth)
-    })
-    .or_else(|| {
-        carry.leave_to(inside);
-        inside.depth = depth;
-        brackets(&rest(bytes, inside.at), &mut carry, &mut depth)
-    });
-    match found {
-        Some(Found::End(offset)) => Ok(inside.at + offset),
-        Some(Found::Alien(offset)) => Err(Stop::Alien {
-            at: inside.at + offset,
-        }),
+    for block in blocks(bytes, inside.at) {
+        if let Some(found) = brackets(wide, block, &mut carry, &mut depth) {
+            return found.at(inside.at);
+        }
+        inside.at += BLOCK;
+    }
+    carry.leave_to(inside);
+    inside.depth = depth;
+    match brackets(wide, &rest(bytes, inside.at), &mut carry, &mut depth) {
+        Some(found) => found.at(inside.at),
         None => Err(Stop::End),
     }
 }
@@ -256,13 +449,28 @@ enum Found {
     Alien(usize),
 }
 
+impl Found {
+    /// What it says of the whole, if the block begins at `at`.
+    #[inline(always)]
+    fn at(self, at: usize) -> Result<usize, Stop> {
+        match self {
+            Found::End(offset) => Ok(at + offset),
+            Found::Alien(offset) => Err(Stop::Alien { at: at + offset }),
+        }
+    }
+}
+
 /// Counts the brackets of a block.
-#[inline]
-#[target_feature(enable = "avx2,pclmulqdq,popcnt,bmi1")]
-fn brackets(bytes: &[u8; BLOCK], carry: &mut Carry, depth: &mut usize) -> Option<Found> {
-    let block = Block::load(bytes);
+#[inline(always)]
+fn brackets(
+    wide: impl Wide,
+    bytes: &[u8; BLOCK],
+    carry: &mut Carry,
+    depth: &mut usize,
+) -> Option<Found> {
+    let block = wide.load(bytes);
     let (quotes, backslashes) = carry.plain_quotes(block);
-    let outside = !carry.strings(quotes);
+    let outside = !carry.strings(wide, quotes);
     let braced = block.braced();
     let opening = braced.equal(b'{') & outside;
     let closing = braced.equal(b'}') & outside;
@@ -297,8 +505,7 @@ fn first_alien(bytes: &[u8; BLOCK], mut aliens: u64) -> Option<usize> {
 
 /// Goes through the closing brackets of a block that may bring `depth` to zero: the offset just
 /// after the one that does. None of them in particular: `depth` is that after the block.
-#[inline]
-#[target_feature(enable = "popcnt,bmi1")]
+#[inline(always)]
 fn last_bracket(opening: u64, mut closing: u64, depth: &mut usize) -> Option<usize> {
     let before = *depth;
     let mut closed = 0;

@@ -7,6 +7,8 @@ use io_uring::IoUring;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder};
 
+use super::turn;
+
 /// Submission queue entries of each core's ring.
 const ENTRIES: u32 = 4096;
 
@@ -89,6 +91,7 @@ impl Ring {
 
     /// Runs the future, and what it spawns, until it ends.
     pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        turn::io_is_a_turn(matches!(self, Ring::Uring(_)));
         match self {
             Ring::Uring(runtime) => runtime.block_on(future),
             Ring::Epoll(runtime) => runtime.block_on(future),

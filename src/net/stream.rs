@@ -169,7 +169,7 @@ impl Writer {
             (result, pieces) = self.half.writev(pieces).await;
             outcome = progress(result).map(|sent| pieces.advance(sent));
             if pieces.remaining() > 0 {
-                turn::pass().await;
+                turn::pass_behind_io().await;
             }
         }
         unsent.over();

@@ -22,6 +22,8 @@ const WITHOUT_SOCKETS: Duration = Duration::from_millis(1);
 
 thread_local! {
     static HERE: RefCell<Weak<Turns>> = const { RefCell::new(Weak::new()) };
+    /// Whether no read or write ends before the driver has had a turn.
+    static IO_IS_A_TURN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// One core's. It lives as long as the task that waits for the bell.
@@ -94,6 +96,19 @@ pub async fn pass() {
         Poll::Pending
     })
     .await;
+}
+
+/// As [`pass`], for whoever has just waited for a read or a write: on io_uring that was a turn. epoll
+/// does at once what can be done at once.
+pub async fn pass_behind_io() {
+    if !IO_IS_A_TURN.get() {
+        pass().await;
+    }
+}
+
+/// Says what this thread's driver is like.
+pub(super) fn io_is_a_turn(is: bool) {
+    IO_IS_A_TURN.set(is);
 }
 
 /// Goes on when the tasks that are ready now have run; the driver need not have had a turn. Not by

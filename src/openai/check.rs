@@ -184,23 +184,12 @@ impl<'t, S: Skip> Checker<'t, S> {
         let mut escaped = false;
         loop {
             self.at = self.skip.plain(self.text, self.at).ok_or(InvalidJson)?;
-            match &self.text[self.at..] {
-                [b'"', ..] => {
+            match self.here() {
+                Some(b'"') => {
                     self.at += 1;
                     return Ok(escaped);
                 }
-                [
-                    b'\\',
-                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
-                    ..,
-                ] => {
-                    self.at += 2;
-                }
-                [b'\\', b'u', digits @ ..]
-                    if digits.len() >= 4 && digits[..4].iter().all(u8::is_ascii_hexdigit) =>
-                {
-                    self.at += 6;
-                }
+                Some(b'\\') => self.at += escape(&self.text[self.at + 1..])?,
                 _ => return Err(InvalidJson),
             }
             escaped = true;
@@ -269,6 +258,20 @@ impl<'t, S: Skip> Checker<'t, S> {
         let is_there = self.peek() == Some(byte);
         self.at += usize::from(is_there);
         is_there
+    }
+}
+
+/// Bytes of the escape whose backslash stands in front of `rest`, with it.
+#[inline]
+fn escape(rest: &[u8]) -> Result<usize, InvalidJson> {
+    match rest {
+        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Ok(2),
+        [b'u', digits @ ..]
+            if digits.len() >= 4 && digits[..4].iter().all(u8::is_ascii_hexdigit) =>
+        {
+            Ok(6)
+        }
+        _ => Err(InvalidJson),
     }
 }
 

@@ -142,6 +142,8 @@ pub(super) static USAGE_KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder
 const USAGE_BYTES_MAX: usize = 4096;
 /// Bytes kept of each piece, so that no word searched for is cut in two.
 const OVERLAP: usize = 32;
+/// Bytes of a piece that are joined with what was kept: a member that began there ends within them.
+const JOINED_BYTES: usize = USAGE_BYTES_MAX + OVERLAP;
 
 /// Finds the token counts of a JSON text that passes by in pieces, too long to be held. Quotes
 /// inside of strings are escaped, so that what looks like the member is one; of several, the last
@@ -161,12 +163,27 @@ impl UsageSearch {
         }
     }
 
-    /// Takes in what passes next.
+    /// Takes in what passes next. It is searched where it lies: only what is kept of the piece
+    /// before is joined with its beginning.
     pub fn look(&mut self, piece: &[u8]) {
-        self.carry.extend_from_slice(piece);
+        let begun = self.carry.len();
+        let joined = match begun {
+            0 => 0,
+            _ => piece.len().min(JOINED_BYTES),
+        };
+        self.carry.extend_from_slice(&piece[..joined]);
         let (usage, keep) = find_usage(&self.carry);
         self.usage = usage.or(self.usage);
-        self.carry.drain(..keep);
+        if joined == piece.len() {
+            self.carry.drain(..keep);
+            return;
+        }
+        // So much was joined that what began before the piece has come to its end.
+        let rest = &piece[keep.saturating_sub(begun)..];
+        let (usage, keep) = find_usage(rest);
+        self.usage = usage.or(self.usage);
+        self.carry.clear();
+        self.carry.extend_from_slice(&rest[keep..]);
     }
 
     /// The counts that were found last.
@@ -325,6 +342,24 @@ mod tests {
             assert_eq!(counted, Some((3, 0)), "in pieces of {size}");
         }
         assert_eq!(UsageSearch::new().usage(), None);
+    }
+
+    #[test]
+    fn a_usage_across_long_pieces_is_found() {
+        let usage = format!(
+            r#""usage":{{"pad":"{}","prompt_tokens":3}}"#,
+            "x".repeat(3000)
+        );
+        for before in (0..USAGE_BYTES_MAX + 200).step_by(97) {
+            let text = [&"y".repeat(4 * JOINED_BYTES), &*usage, &"z".repeat(9000)].concat();
+            let (first, second) = text.split_at(4 * JOINED_BYTES + usage.len().min(before));
+            let mut search = UsageSearch::new();
+            for piece in [first, second, r#""usage":{}"#] {
+                search.look(piece.as_bytes());
+                assert!(search.carry.len() < USAGE_BYTES_MAX);
+            }
+            assert_eq!(search.usage().map(|usage| usage.input), Some(3), "{before}");
+        }
     }
 
     /// The counts that are found in a text that comes in pieces of that size.

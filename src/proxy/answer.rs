@@ -44,22 +44,22 @@ pub enum Delimited {
 /// non-streams.
 pub fn stamp(out: &mut Vec<u8>, settlement: &Settlement<'_>, took_ms: Option<u64>) {
     let record = settlement.record();
-    encode::field(out, "date", &settlement.date());
-    encode::field(out, "x-request-id", record.request_id.as_bytes());
+    encode::checked_field(out, "date", &settlement.date());
+    encode::checked_field(out, "x-request-id", record.request_id.as_bytes());
     let mut digits = itoa::Buffer::new();
     if let Some(took_ms) = took_ms {
-        encode::field(
+        encode::checked_field(
             out,
             "openai-processing-ms",
             digits.format(took_ms).as_bytes(),
         );
     }
     if let Some(jurisdiction) = record.jurisdiction {
-        encode::field(out, "x-sovereign-jurisdiction", &jurisdiction);
+        encode::checked_field(out, "x-sovereign-jurisdiction", &jurisdiction);
     }
     // Until there are reservations, every call uses what is idle.
-    encode::field(out, "x-sovereign-supply", b"floating");
-    encode::field(
+    encode::checked_field(out, "x-sovereign-supply", b"floating");
+    encode::checked_field(
         out,
         "x-sovereign-attempts",
         digits.format(record.attempts).as_bytes(),
@@ -78,16 +78,16 @@ fn limits(out: &mut Vec<u8>, allowance: &Allowance) {
         let Some(standing) = standing else { continue };
         let [limit, remaining, reset] = names;
         let mut digits = itoa::Buffer::new();
-        encode::field(out, limit, digits.format(standing.limit).as_bytes());
-        encode::field(out, remaining, digits.format(standing.left).as_bytes());
-        encode::field(out, reset, Wait::new(standing.reset).as_bytes());
+        encode::checked_field(out, limit, digits.format(standing.limit).as_bytes());
+        encode::checked_field(out, remaining, digits.format(standing.left).as_bytes());
+        encode::checked_field(out, reset, Wait::new(standing.reset).as_bytes());
     }
 }
 
 /// The fields that say how the connection goes on.
 pub fn connection(out: &mut Vec<u8>, manner: Manner) {
     if !manner.persistent {
-        encode::field(out, "connection", b"close");
+        encode::checked_field(out, "connection", b"close");
     }
 }
 

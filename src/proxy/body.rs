@@ -193,7 +193,7 @@ impl<'r> Reading<'r> {
                 self.turn += n;
                 if self.turn >= TURN {
                     self.turn = 0;
-                    turn::pass().await;
+                    turn::pass_behind_io().await;
                 }
                 Ok(())
             }

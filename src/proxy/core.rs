@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::inbound::{HEADROOM, Inbound};
+use super::inbound::{HEAD_ROOM, Inbound};
 use super::leases::{Allowance, Exhausted, Leases};
 use super::memory::Memory;
 use super::targets::Targets;
@@ -94,7 +94,7 @@ impl Core {
             targets: RefCell::new(Targets::new(view.routes(), now)),
             view: RefCell::new(view),
             leases: RefCell::new(Leases::new(parts.cores)),
-            pool: RefCell::new(Pool::new(HEADROOM)),
+            pool: RefCell::new(Pool::new(HEAD_ROOM)),
             deadlines: Deadlines::default(),
             metrics: parts.metrics,
             scratch: RefCell::default(),

@@ -13,6 +13,10 @@ use crate::net::{Buffer, Conn, Ends};
 /// Room in front of what is read from a provider, for a chunk size of our own.
 pub const HEADROOM: usize = 32;
 
+/// Room in front of a provider's head: with that head's own, most of ours fit there, so that the
+/// body is sent from where it lies.
+pub const HEAD_ROOM: usize = 384;
+
 /// Bounds on a provider's head.
 const LIMITS: HeadLimits = HeadLimits {
     bytes: 64 * 1024,
@@ -88,7 +92,7 @@ impl Inbound {
     ) -> Result<Box<Inbound>, Verdict> {
         conn.deadline.set(patience.ends(), Ends::All);
         if !conn.reader.is_armed() {
-            conn.reader.arm(Buffer::with_headroom(SMALL, HEADROOM));
+            conn.reader.arm(Buffer::with_headroom(SMALL, HEAD_ROOM));
         }
         let (mut result, mut buffer) = conn.reader.next().await;
         let mut interim = 0;
@@ -226,7 +230,7 @@ impl Inbound {
     /// is known before another call can be given the connection.
     pub fn watch(&mut self) {
         if self.done && self.reusable {
-            let buffer = Buffer::with_headroom(SMALL, HEADROOM);
+            let buffer = Buffer::with_headroom(SMALL, HEAD_ROOM);
             self.reusable = self.conn.reader.starts_quiet(buffer);
         }
     }
@@ -345,7 +349,7 @@ mod tests {
                 peer.write_all(late).unwrap();
                 // As long as the answer takes to go out.
                 settle().await;
-                let mut pool = Pool::new(HEADROOM);
+                let mut pool = Pool::new(HEAD_ROOM);
                 let reusable = inbound.into_reusable().unwrap();
                 pool.put(EndpointId(0), reusable, Moment(0));
                 assert_eq!(pool.idle(), kept);

@@ -54,7 +54,7 @@ pub struct Intake {
     pub residency: Option<JurisdictionSet>,
     /// The field lines that go on to a provider.
     pub forwarded: Vec<u8>,
-    /// `content-type`, for the form's boundary.
+    /// `content-type` of a form, for its boundary.
     pub content_type: Vec<u8>,
 }
 
@@ -168,7 +168,7 @@ fn supply(fields: &Fields<'_, '_>) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Checks that the body is one that routing can read, and returns its type.
+/// Checks that the body is one that routing can read, and returns its type if that has more to say.
 fn media_type(fields: &Fields<'_, '_>, operation: Operation) -> Result<Vec<u8>, Rejection> {
     let unsupported = |message| Rejection::new(ErrorCode::UnsupportedMediaType, message);
     let coded = |value: &[u8]| !value.trim_ascii().eq_ignore_ascii_case(b"identity");
@@ -197,7 +197,10 @@ fn media_type(fields: &Fields<'_, '_>, operation: Operation) -> Result<Vec<u8>, 
         ),
     };
     if media.eq_ignore_ascii_case(expected.as_bytes()) {
-        return Ok(value.to_vec());
+        return Ok(match operation.body() {
+            BodyKind::Json => Vec::new(),
+            BodyKind::Multipart => value.to_vec(),
+        });
     }
     Err(unsupported(message))
 }

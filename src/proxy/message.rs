@@ -140,7 +140,7 @@ fn head(
     length: usize,
 ) {
     encode::request_line(out, "POST", &[&endpoint.prefix, order.operation.path()]);
-    encode::field(out, "host", endpoint.authority.as_bytes());
+    encode::checked_field(out, "host", endpoint.authority.as_bytes());
     if let Some(line) = &provider.api_key {
         out.extend_from_slice(line.expose());
     }
@@ -149,8 +149,8 @@ fn head(
     order.residency.write_field_value(out);
     out.extend_from_slice(encode::CRLF);
     // Without it any coding would be welcome (RFC 9110 section 12.5.3), and none can be read here.
-    encode::field(out, "accept-encoding", b"identity");
-    encode::field(out, "x-request-id", order.request_id);
+    encode::checked_field(out, "accept-encoding", b"identity");
+    encode::checked_field(out, "x-request-id", order.request_id);
     out.extend_from_slice(order.forwarded);
     encode::content_length(out, length as u64);
     out.extend_from_slice(encode::CRLF);

@@ -122,14 +122,15 @@ impl Passage<'_, '_> {
         ending
     }
 
-    /// The head, at the commit point.
+    /// The head, at the commit point: in the core's scratch, which is given back when it is sent.
     fn head(
         &self,
         inbound: &Inbound,
         settlement: &Settlement<'_>,
         delimited: Delimited,
     ) -> Vec<u8> {
-        let mut out = Vec::with_capacity(512);
+        let mut out = self.core.scratch.take();
+        out.clear();
         encode::status_line(&mut out, inbound.status);
         out.extend_from_slice(&inbound.fields);
         let took = (inbound.kind != Kind::Events).then(|| settlement.took_ms());
@@ -311,19 +312,20 @@ impl Way<'_, '_, '_> {
         let turn = self.sent / TURN as u64;
         self.sent += payload.len() as u64;
         if self.sent / TURN as u64 > turn {
-            turn::pass().await;
+            turn::pass_behind_io().await;
         }
         if chunked {
             frame(&mut payload, end);
         }
-        if let Some(head) = head
-            && !payload.prepend(&head)
-        {
+        if let Some(head) = head {
             // Head and first body bytes leave in one write.
-            let mut both = Buffer::with_capacity(head.len() + payload.len());
-            both.extend(&head);
-            both.extend(payload.readable());
-            payload = both;
+            if !payload.prepend(&head) {
+                let mut both = Buffer::with_capacity(head.len() + payload.len());
+                both.extend(&head);
+                both.extend(payload.readable());
+                payload = both;
+            }
+            self.passage.core.scratch.replace(head);
         }
         let now = self.passage.core.recently();
         let idle = now + self.passage.attempt.provider().timeouts.stream_idle;

@@ -208,7 +208,7 @@ EVENTS = [
 ]
 ADDED = [
     Metric("added_p50_us", "added p50 µs", ratios=True), Metric("added_p99_us", "added p99 µs", ratios=True),
-    Metric("p50_us", "p50 µs"), Metric("p99_us", "p99 µs"),
+    Metric("p50_us", "p50 µs"), Metric("p99_us", "p99 µs"), Metric("others", "others on its CPU, %", digits=0),
 ]
 
 

@@ -14,56 +14,40 @@ mod parts;
 use std::hint::black_box;
 
 use gungraun::prelude::*;
-use srpd::base::KeyDigest;
-use srpd::http::{self, ChunkedDecoder, HeadSlots};
-use srpd::openai::{self, StreamScanner};
-use srpd::policy::residency::{self, Residency};
+use srpd::base::{KeyDigest, Moment};
+use srpd::http::ChunkedDecoder;
+use srpd::openai::StreamScanner;
+use srpd::policy::breaker::Detector;
 use srpd::tables::View;
 
-use parts::{Asked, HEAD_LIMITS};
+use parts::{Asked, News, steps};
 
-// A client's head, read and written again for the provider.
+// What comes in is given back, so that no benchmark counts what it costs to free it.
+
 #[library_benchmark]
 #[bench::openai_python(parts::request_head())]
 fn request_head((bytes, mut out): (Vec<u8>, Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
-    {
-        let mut slots = HeadSlots::new();
-        let head = http::parse_request(black_box(&bytes), &HEAD_LIMITS, &mut slots);
-        let head = head.expect("valid").expect("complete");
-        http::hop::forward_request_fields(&head.fields, &mut out);
-        black_box((head.framing, head.persistent));
-    }
+    steps::request_head(&bytes, &mut out);
     (bytes, out)
 }
 
-// A provider's head, read and written again for the client.
 #[library_benchmark]
 #[bench::vendor(parts::response_head())]
 fn response_head((bytes, mut out): (Vec<u8>, Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
-    {
-        let mut slots = HeadSlots::new();
-        let head = http::parse_response(black_box(&bytes), &HEAD_LIMITS, &mut slots, false);
-        let head = head.expect("valid").expect("complete");
-        http::hop::forward_response_fields(&head.fields, &mut out);
-        black_box((head.framing, head.persistent));
-    }
+    steps::response_head(&bytes, &mut out);
     (bytes, out)
 }
 
-// What routing needs to know of a body.
 #[library_benchmark]
 #[bench::chat_1k(parts::chat_request(1024))]
+#[bench::chat_16k(parts::chat_request(16 * 1024))]
 #[bench::chat_256k(parts::chat_request(256 * 1024))]
 #[bench::chat_256k_tools(parts::tool_request(256 * 1024))]
 fn body_probe(body: Vec<u8>) -> Vec<u8> {
-    {
-        let probe = openai::probe(black_box(&body)).expect("valid");
-        black_box((probe.model, probe.stream));
-    }
+    steps::body_probe(&body);
     body
 }
 
-// The digest that a key is looked up by.
 #[library_benchmark]
 #[bench::bearer(parts::client_key())]
 fn key_digest(key: Vec<u8>) -> (Vec<u8>, KeyDigest) {
@@ -71,46 +55,62 @@ fn key_digest(key: Vec<u8>) -> (Vec<u8>, KeyDigest) {
     (key, digest)
 }
 
-// From a key's digest, a capability's name and a residency field to the first candidate.
+// The digest, and the key among a hundred.
+#[library_benchmark]
+#[bench::of_100(parts::known_key())]
+fn key_lookup((view, key): (View, Vec<u8>)) -> (View, Vec<u8>) {
+    steps::key_lookup(&view, &key);
+    (view, key)
+}
+
 #[library_benchmark]
 #[bench::plain(parts::asked(None))]
 #[bench::au_and_nz_only(parts::asked(Some("au-only,nz-only")))]
 fn routing((mut view, asked): (View, Asked)) -> (View, Asked) {
-    {
-        view.refresh();
-        let routes = black_box(&view).routes();
-        let key = routes.keys.get(&asked.digest).expect("a known key");
-        let position = *routes.by_name.get(asked.capability).expect("a known name");
-        assert!(key.capabilities.contains(position));
-        let capability = &routes.capabilities[usize::from(position)];
-        let field = asked.residency.map(|rules| {
-            residency::parse_rules(rules.as_bytes(), &routes.groups).expect("valid rules")
-        });
-        let residency = Residency::effective(field, key.residency, capability.residency);
-        let itinerary = capability.chain.within(&residency, routes.max_attempts);
-        let mut itinerary = itinerary.expect("somebody inside");
-        let candidate = itinerary.next(|candidate| {
-            let provider = &routes.providers[usize::from(candidate.provider())];
-            (view.states().provider(provider.id).gated_until <= asked.now).then_some(())
-        });
-        let (candidate, ()) = candidate.expect("a candidate");
-        black_box(candidate.link());
-    }
+    steps::routing(&mut view, &asked);
     (view, asked)
 }
 
-// One event of a stream on its way: out of its chunk, swept, and a size written for the next one.
+#[library_benchmark]
+#[bench::everywhere(parts::asked_of_a_long_chain(None))]
+#[bench::au_and_nz_only(parts::asked_of_a_long_chain(Some("au-only,nz-only")))]
+fn chain_of_8((view, asked): (View, Asked)) -> (View, Asked) {
+    black_box(steps::chain_to_its_end(&view, &asked));
+    (view, asked)
+}
+
+#[library_benchmark]
+#[bench::same_bucket(parts::detector(), parts::DETECTED)]
+#[bench::next_bucket(parts::detector(), parts::NEXT_BUCKET)]
+fn breaker_success(mut detector: Detector, now: Moment) -> Detector {
+    steps::breaker_success(&mut detector, now);
+    detector
+}
+
+#[library_benchmark]
+#[bench::same_bucket(parts::detector(), parts::DETECTED)]
+fn breaker_failure(mut detector: Detector, now: Moment) -> Detector {
+    steps::breaker_failure(&mut detector, now);
+    detector
+}
+
+// A core takes over what the office has published: nothing, a breaker's state, a configuration.
+#[library_benchmark]
+#[bench::unchanged(parts::published(News::Nothing))]
+#[bench::states(parts::published(News::States))]
+#[bench::routes(parts::published(News::Routes))]
+fn table_refresh(mut view: View) -> View {
+    black_box(view.refresh());
+    view
+}
+
 #[library_benchmark]
 #[bench::one_event(parts::event_chunk())]
+#[bench::usage_event(parts::usage_chunk())]
 fn stream_relay(
     (mut chunk, mut decoder, mut scanner): (Vec<u8>, ChunkedDecoder, StreamScanner),
 ) -> (Vec<u8>, ChunkedDecoder, StreamScanner) {
-    {
-        let decoded = decoder.decode(black_box(&mut chunk)).expect("well framed");
-        let sweep = scanner.sweep(&chunk[decoded.payload]);
-        let mut room = [0; http::encode::CHUNK_SIZE_ROOM];
-        black_box(http::encode::write_chunk_size(sweep.complete, &mut room));
-    }
+    steps::stream_relay(&mut chunk, &mut decoder, &mut scanner);
     (chunk, decoder, scanner)
 }
 
@@ -123,23 +123,25 @@ fn stream_sweep((window, mut scanner): (Vec<u8>, StreamScanner)) -> (Vec<u8>, St
     (window, scanner)
 }
 
-// Whether a whole response parses, and what it says it used.
 #[library_benchmark]
 #[bench::prose_1k(parts::chat_response(parts::PROSE, 1024))]
 #[bench::code_1k(parts::chat_response(parts::CODE, 1024))]
 fn usage_inspection(body: Vec<u8>) -> Vec<u8> {
-    let usage = openai::inspect_json(black_box(&body)).expect("valid JSON");
-    black_box(usage.expect("a usage"));
+    steps::usage_inspection(&body);
     body
 }
 
 library_benchmark_group!(name = heads, benchmarks = [request_head, response_head]);
 library_benchmark_group!(
     name = routes,
-    benchmarks = [body_probe, key_digest, routing]
+    benchmarks = [body_probe, key_digest, key_lookup, routing, chain_of_8]
+);
+library_benchmark_group!(
+    name = state,
+    benchmarks = [breaker_success, breaker_failure, table_refresh]
 );
 library_benchmark_group!(
     name = relay,
     benchmarks = [stream_relay, stream_sweep, usage_inspection]
 );
-main!(library_benchmark_groups = heads, routes, relay);
+main!(library_benchmark_groups = heads, routes, state, relay);

@@ -1,5 +1,7 @@
 //! What the benchmarks work on: messages as SDKs and vendors send them, tables of a usual size.
 
+pub mod steps;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use srpd::base::{CapabilityId, EndpointId, KeyDigest, KeyId, Moment, ProviderId};
 use srpd::http::{self, ChunkedDecoder, HeadLimits, HeadSlots};
 use srpd::openai::{self, Operation, StreamScanner};
-use srpd::policy::breaker::BreakerConfig;
+use srpd::policy::breaker::{BreakerConfig, Detector};
 use srpd::policy::chain::{Chain, Link};
 use srpd::policy::limits::{Limits, Timeouts};
 use srpd::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
@@ -143,6 +145,11 @@ pub fn client_key() -> Vec<u8> {
     b"sk-srp-0123456789abcdefghijklmnopqrstuvwxyzABCD".to_vec()
 }
 
+/// A view of a middling instance, and a key that it knows.
+pub fn known_key() -> (View, Vec<u8>) {
+    (view(), 42_u16.to_be_bytes().to_vec())
+}
+
 /// A relay in the middle of a stream, and so many events in hand.
 pub fn window(count: usize) -> (Vec<u8>, StreamScanner) {
     let mut scanner = StreamScanner::new(Operation::ChatCompletions, true);
@@ -162,8 +169,22 @@ fn events(count: usize) -> Vec<u8> {
 /// An event in its chunk, and a relay in the middle of a stream.
 pub fn event_chunk() -> (Vec<u8>, ChunkedDecoder, StreamScanner) {
     let (event, scanner) = window(1);
+    in_its_chunk(&event, scanner)
+}
+
+/// The same with the event that says what was used, for a client that didn't ask for it.
+pub fn usage_chunk() -> (Vec<u8>, ChunkedDecoder, StreamScanner) {
+    const EVENT: &[u8] = b"data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\
+        \"created\":1760000000,\"model\":\"frontier-1\",\"service_tier\":\"default\",\
+        \"system_fingerprint\":\"fp_0123456789\",\"choices\":[],\"usage\":{\"prompt_tokens\":212,\
+        \"completion_tokens\":148,\"total_tokens\":360,\"prompt_tokens_details\":{\"cached_tokens\":0}}}\n\n";
+    let (_, scanner) = window(1);
+    in_its_chunk(EVENT, scanner)
+}
+
+fn in_its_chunk(event: &[u8], scanner: StreamScanner) -> (Vec<u8>, ChunkedDecoder, StreamScanner) {
     let size = format!("{:x}\r\n", event.len());
-    let chunk = [size.as_bytes(), &event, b"\r\n"].concat();
+    let chunk = [size.as_bytes(), event, b"\r\n"].concat();
     let mut decoder = ChunkedDecoder::new();
     decoder.decode(&mut chunk.clone()).expect("well framed");
     (chunk, decoder, scanner)
@@ -203,20 +224,87 @@ fn jurisdiction(code: &str) -> Jurisdiction {
     Jurisdiction::parse(code).expect("an ISO code")
 }
 
-/// A core's view of a middling instance, and a call that asks it.
-pub fn asked(residency: Option<&'static str>) -> (View, Asked) {
-    let board = Board::new(Snapshot {
-        routes: Arc::new(routes()),
+/// A capability with a chain of eight.
+const LONG: &str = "long";
+const LONG_COUNTRIES: [&str; 8] = ["us", "us", "de", "nz", "gb", "au", "us", "au"];
+
+fn snapshot(routes: Routes) -> Snapshot {
+    Snapshot {
+        routes: Arc::new(routes),
         states: States::new(),
         draining: false,
-    });
+    }
+}
+
+fn view() -> View {
+    warm_up();
+    View::new(Arc::new(Board::new(snapshot(routes()))))
+}
+
+/// A core's view of an instance with a chain of eight, and a call that asks for it.
+pub fn asked_of_a_long_chain(residency: Option<&'static str>) -> (View, Asked) {
+    let mut routes = routes();
+    let position = u16::try_from(routes.capabilities.len()).expect("few");
+    routes.providers = (0..).zip(LONG_COUNTRIES).map(provider).collect();
+    let long = capability_of((position, LONG), &LONG_COUNTRIES);
+    routes.capabilities.push(long);
+    routes.by_name.insert(LONG.into(), position);
+    let (_, asked) = asked(residency);
+    let asked = Asked {
+        capability: LONG,
+        ..asked
+    };
+    (View::new(Arc::new(Board::new(snapshot(routes)))), asked)
+}
+
+/// What the office has published since a view was refreshed.
+#[derive(Clone, Copy)]
+pub enum News {
+    /// Nothing: what nearly every call finds.
+    Nothing,
+    /// The same routes, other states.
+    States,
+    /// A new configuration.
+    Routes,
+}
+
+/// A view whose board shows something newer.
+pub fn published(news: News) -> View {
+    let view = view();
+    let mut next = Snapshot::clone(&view.board().snapshot());
+    match news {
+        News::Nothing => return view,
+        News::States => {}
+        News::Routes => next.routes = Arc::new(routes()),
+    }
+    view.board().publish(next);
+    view
+}
+
+/// When [`detector`] has seen its last outcome.
+pub const DETECTED: Moment = Moment(20_000_000);
+/// When the next of the buckets of its window has begun.
+pub const NEXT_BUCKET: Moment = Moment(21_000_000);
+
+/// What a core knows of a target that works and has failed once.
+pub fn detector() -> Detector {
+    let mut detector = Detector::new(&breaker());
+    for second in 1..=20 {
+        detector.succeeded(50, Moment(second * 1_000_000));
+    }
+    detector.failed(DETECTED);
+    detector
+}
+
+/// A core's view of a middling instance, and a call that asks it.
+pub fn asked(residency: Option<&'static str>) -> (View, Asked) {
     let asked = Asked {
         digest: digest(42),
         capability: CAPABILITIES[0],
         residency,
         now: Moment(1_000_000),
     };
-    (View::new(Arc::new(board)), asked)
+    (view(), asked)
 }
 
 fn routes() -> Routes {
@@ -259,11 +347,15 @@ fn key(id: u16) -> Key {
 }
 
 /// Every provider in file order, the backstop last.
-fn capability((position, name): (u16, &str)) -> Capability {
-    let links = (0..).zip(COUNTRIES).map(|(provider, country)| Link {
+fn capability(named: (u16, &str)) -> Capability {
+    capability_of(named, &COUNTRIES)
+}
+
+fn capability_of((position, name): (u16, &str), countries: &[&str]) -> Capability {
+    let links = (0..).zip(countries).map(|(provider, country)| Link {
         provider,
         jurisdiction: jurisdiction(country),
-        backstop: usize::from(provider) == COUNTRIES.len() - 1,
+        backstop: usize::from(provider) == countries.len() - 1,
     });
     Capability {
         id: CapabilityId(position),
@@ -275,7 +367,7 @@ fn capability((position, name): (u16, &str)) -> Capability {
                 plain: b"frontier-1".as_slice().into(),
                 json: b"\"frontier-1\"".as_slice().into()
             };
-            COUNTRIES.len()
+            countries.len()
         ],
     }
 }
@@ -294,18 +386,22 @@ fn provider((position, country): (u16, &str)) -> Provider {
         }],
         api_key: None,
         timeouts: timeouts(),
-        breaker: BreakerConfig {
-            consecutive_failures: 5,
-            failure_ratio: 0.5,
-            ratio_window: Duration::from_secs(10),
-            ratio_min_calls: 20,
-            open: Duration::from_secs(1),
-            open_max: Duration::from_secs(60),
-            open_jitter: 0.5,
-            close_after: 2,
-            rate_limit_gate: Duration::from_secs(5),
-            quota_gate: Duration::from_secs(300),
-        },
+        breaker: breaker(),
+    }
+}
+
+fn breaker() -> BreakerConfig {
+    BreakerConfig {
+        consecutive_failures: 5,
+        failure_ratio: 0.5,
+        ratio_window: Duration::from_secs(10),
+        ratio_min_calls: 20,
+        open: Duration::from_secs(1),
+        open_max: Duration::from_secs(60),
+        open_jitter: 0.5,
+        close_after: 2,
+        rate_limit_gate: Duration::from_secs(5),
+        quota_gate: Duration::from_secs(300),
     }
 }
 

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use crate::runtime;
+use crate::shape::{self, Ask};
 use crate::tls::{Stream, Trust};
 use crate::wire::{Framing, Inbox};
-use crate::{runtime, shape};
 
 /// Connections that begin within a millisecond, so that no backlog overflows.
 const ARRIVALS_PER_MS: usize = 5;
@@ -44,6 +45,9 @@ pub struct Options {
     /// The request's `model`.
     #[arg(long, default_value = "smart")]
     model: String,
+    /// What the canned upstream is told: `pace_ms=1000,events=1000`.
+    #[arg(long, default_value = "")]
+    plan: String,
     /// A field to send along, `name: value`. May be given several times.
     #[arg(long)]
     header: Vec<String>,
@@ -145,20 +149,15 @@ async fn gather(options: &Options, tally: Arc<Tally>) -> io::Result<()> {
 }
 
 fn request(options: &Options) -> Vec<u8> {
-    let stream = options.manner == Manner::Waiting;
-    let body = shape::chat_request(&options.model, stream, false, options.body_bytes);
-    let fields: String = options
-        .header
-        .iter()
-        .map(|line| format!("{line}\r\n"))
-        .collect();
-    let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{fields}\
-         content-length: {}\r\n\r\n",
-        options.to,
-        body.len()
-    );
-    [head.into_bytes(), body.into_bytes()].concat()
+    let body = shape::chat_request(&Ask {
+        model: &options.model,
+        stream: options.manner == Manner::Waiting,
+        include_usage: false,
+        plan: &options.plan,
+        bytes: options.body_bytes,
+    });
+    let authority = options.to.to_string();
+    shape::request("/v1/chat/completions", &authority, &options.header, &body)
 }
 
 async fn one(plan: Rc<Plan>, number: usize) {

@@ -93,7 +93,7 @@ async fn drive(options: &Options, trust: Trust) -> io::Result<(Tally, Duration)>
     let mut due = start;
     while start.elapsed() < seconds {
         for _ in 0..options.burst {
-            begin(options.to, &trust, &tally);
+            begin(options.to, &trust, options.resume, &tally);
         }
         due += pause;
         monoio::time::sleep_until(due.into()).await;
@@ -106,7 +106,7 @@ async fn drive(options: &Options, trust: Trust) -> io::Result<(Tally, Duration)>
     Ok((tally.into_inner(), elapsed))
 }
 
-fn begin(to: SocketAddr, trust: &Trust, tally: &Rc<RefCell<Tally>>) {
+fn begin(to: SocketAddr, trust: &Trust, resumes: bool, tally: &Rc<RefCell<Tally>>) {
     if tally.borrow().under_way >= UNDER_WAY_MAX {
         tally.borrow_mut().errors += 1;
         return;
@@ -115,14 +115,17 @@ fn begin(to: SocketAddr, trust: &Trust, tally: &Rc<RefCell<Tally>>) {
     let (trust, tally) = (trust.clone(), Rc::clone(tally));
     monoio::spawn(async move {
         let begun = Instant::now();
-        let stream = Stream::connect(to, Some(&trust)).await;
+        let mut stream = Stream::connect(to, Some(&trust)).await;
+        let time = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if resumes && let Ok(stream) = &mut stream {
+            stream.take_tickets().await;
+        }
         let mut tally = tally.borrow_mut();
         tally.under_way -= 1;
         match stream {
             Ok(stream) => {
                 tally.done += 1;
                 tally.resumed += u64::from(stream.is_resumed());
-                let time = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 tally.time.saturating_record(time);
             }
             Err(error) => {

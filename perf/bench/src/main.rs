@@ -1,14 +1,19 @@
 //! srpd-bench: the yardsticks that srpd is held against. A raw byte forwarder on the same runtime
-//! (the floor), a canned OpenAI upstream, and a closed-loop client. `perf/compare-nginx` runs them.
+//! (the floor), a canned OpenAI upstream, and clients of several kinds. `perf/compare` runs them.
 
 mod crowd;
 mod forward;
+mod gone;
 mod handshakes;
 mod load;
+mod pacer;
+mod plan;
 mod runtime;
 mod shape;
+mod tally;
 mod tls;
 mod upstream;
+mod watch;
 mod wire;
 
 use std::io;
@@ -25,12 +30,14 @@ enum Command {
     Forward(forward::Options),
     /// Answer `POST /v1/chat/completions` with canned completions and streams.
     Upstream(upstream::Options),
-    /// Call an endpoint in a closed loop and print the figures as one JSON object.
+    /// Call an endpoint, in a closed or an open loop, and print the figures as one JSON object.
     Load(load::Options),
     /// Take up room with connections that do little, until standard input ends.
     Crowd(crowd::Options),
     /// Open TLS connections at a steady rate, and print the figures as one JSON object.
     Handshakes(handshakes::Options),
+    /// Leave in the middle of calls, and print how long the upstream took to see it.
+    Gone(gone::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +47,7 @@ fn main() -> ExitCode {
         Command::Load(options) => load::run(&options),
         Command::Crowd(options) => crowd::run(&options),
         Command::Handshakes(options) => handshakes::run(&options),
+        Command::Gone(options) => gone::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

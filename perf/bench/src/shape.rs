@@ -1,20 +1,18 @@
 //! What travels: requests and replies in OpenAI's shapes, padded to a chosen size.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use rustix::time::{ClockId, clock_gettime};
 
-/// What stands in front of an event's time of sending: 19 digits of nanoseconds since 1970, inside
-/// of a field that OpenAI defines as opaque. Both ends run on one machine, so the difference is
-/// the time that the event was under way.
+/// What stands in front of an event's time of sending: 19 digits of the monotonic clock's
+/// nanoseconds, inside of a field that OpenAI defines as opaque. Both ends run on one machine, so
+/// the difference is the time that the event was under way.
 pub const STAMP_MARK: &[u8] = b"\"system_fingerprint\":\"ns-";
-/// Digits of a stamp: enough until the year 2286.
+/// Digits of a stamp: enough for 300 years without a restart.
 pub const STAMP_DIGITS: usize = 19;
 
-/// Nanoseconds since 1970.
+/// The monotonic clock, ns: the same for all processes of this machine.
 pub fn now_ns() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).unwrap_or(0)
 }
 
 /// Fills up to `bytes` with prose between `front` and `back`; no shorter than both together.
@@ -26,20 +24,51 @@ fn padded(front: &str, back: &str, bytes: usize) -> String {
     format!("{front}{filler}{back}")
 }
 
-/// A chat request of `bytes` bytes (or the fewest that its form needs).
-pub fn chat_request(model: &str, stream: bool, include_usage: bool, bytes: usize) -> String {
-    let options = match (stream, include_usage) {
+/// What a client asks.
+pub struct Ask<'a> {
+    /// The request's `model`.
+    pub model: &'a str,
+    /// Events instead of a whole answer.
+    pub stream: bool,
+    /// Ask for `stream_options.include_usage`.
+    pub include_usage: bool,
+    /// What the canned upstream is told (`plan.rs`); may be empty.
+    pub plan: &'a str,
+    /// Size of the JSON, or the fewest bytes that its form needs.
+    pub bytes: usize,
+}
+
+/// A chat request.
+pub fn chat_request(ask: &Ask) -> String {
+    let options = match (ask.stream, ask.include_usage) {
         (true, true) => r#","stream":true,"stream_options":{"include_usage":true}"#,
         (true, false) => r#","stream":true"#,
         (false, _) => "",
     };
+    let system = match ask.plan {
+        "" => "You are terse.".to_owned(),
+        plan => format!("bench:{plan}"),
+    };
     padded(
         &format!(
-            r#"{{"model":"{model}","messages":[{{"role":"system","content":"You are terse."}},{{"role":"user","content":""#
+            r#"{{"model":"{}","messages":[{{"role":"system","content":"{system}"}},{{"role":"user","content":""#,
+            ask.model
         ),
         &format!(r#""}}],"temperature":0.2,"max_tokens":256{options}}}"#),
-        bytes,
+        ask.bytes,
     )
+}
+
+/// A whole request for `path`, its head included. `fields` are lines of `name: value`.
+pub fn request(path: &str, authority: &str, fields: &[String], body: &str) -> Vec<u8> {
+    let fields: String = fields.iter().map(|line| format!("{line}\r\n")).collect();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: srpd-bench\r\n\
+         accept: application/json\r\ncontent-type: application/json\r\n{fields}\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 /// A chat completion of `bytes` bytes (or the fewest that its form needs).
@@ -102,8 +131,16 @@ mod tests {
     #[test]
     fn bodies_have_the_size_that_was_asked_for() {
         assert_eq!(chat_completion(1024).len(), 1024);
-        assert_eq!(chat_request("smart", false, false, 1024).len(), 1024);
-        assert_eq!(chat_request("smart", true, true, 262_144).len(), 262_144);
+        for (stream, plan, bytes) in [(false, "", 1024), (true, "pace_ms=5", 262_144)] {
+            let ask = Ask {
+                model: "smart",
+                stream,
+                include_usage: stream,
+                plan,
+                bytes,
+            };
+            assert_eq!(chat_request(&ask).len(), bytes);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
@@ -16,6 +17,9 @@ use crate::wire::Receive;
 
 /// Bytes of room for one read of ciphertext.
 const READ_BYTES: usize = 32 * 1024;
+
+/// How long tickets are waited for.
+const TICKETS_WITHIN: Duration = Duration::from_millis(200);
 
 /// Whom to trust, and whether to resume sessions.
 #[derive(Clone)]
@@ -88,6 +92,16 @@ impl Stream {
     pub fn is_resumed(&self) -> bool {
         let kind = self.tls.as_ref().and_then(|tls| tls.handshake_kind());
         kind == Some(rustls::HandshakeKind::Resumed)
+    }
+
+    /// Takes in what the server sends by itself once the handshake is over: the tickets that later
+    /// connections resume by. There is none to wait for if it sends none in time.
+    pub async fn take_tickets(&mut self) {
+        let come = async {
+            self.receive().await?;
+            self.decrypt(&mut Vec::new())
+        };
+        let _ = monoio::time::timeout(TICKETS_WITHIN, come).await;
     }
 
     /// Sends all of it.

@@ -1,16 +1,29 @@
 //! A provider that has its answers ready: what is measured with it is the proxy, not the upstream.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use monoio::io::AsyncWriteRentExt;
+use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, Splitable};
 use monoio::net::TcpStream;
 
+use crate::plan::Plan;
+use crate::runtime;
 use crate::shape::{self, STAMP_MARK};
-use crate::wire::{Framing, Inbox};
-use crate::{runtime, wire};
+use crate::watch::{self, Watched};
+use crate::wire::{Chunks, Framing, Head, Inbox};
+
+/// How requests are answered that don't say how.
+pub const USUAL: Plan = Plan {
+    pace: Duration::from_millis(5),
+    events: 200,
+    bytes: 1024,
+    watch: None,
+    hang: false,
+};
 
 /// `srpd-bench upstream`
 #[derive(clap::Args)]
@@ -21,15 +34,12 @@ pub struct Options {
     /// The CPU to run on.
     #[arg(long)]
     cpu: Option<usize>,
-    /// Size of a completion's JSON.
-    #[arg(long, default_value_t = 1024)]
-    response_bytes: usize,
-    /// Events of a stream, the usage event and `[DONE]` not counted.
-    #[arg(long, default_value_t = 200)]
-    events: usize,
-    /// Milliseconds from one event of a stream to the next; 0: as fast as they are taken.
-    #[arg(long, default_value_t = 5)]
-    pace_ms: u64,
+    /// How requests are answered that don't say: `pace_ms=5,events=200,bytes=1024`.
+    #[arg(long, default_value = "")]
+    plan: String,
+    /// Answer every call with 500.
+    #[arg(long)]
+    fail: bool,
 }
 
 /// Serves until the process is ended.
@@ -38,7 +48,7 @@ pub fn run(options: &Options) -> io::Result<()> {
 }
 
 async fn accept(options: &Options) -> io::Result<()> {
-    let canned = Rc::new(Canned::new(options));
+    let canned = Rc::new(Canned::new(options)?);
     let listener = runtime::listen(options.listen)?;
     loop {
         let (stream, _) = listener.accept().await?;
@@ -52,52 +62,79 @@ async fn accept(options: &Options) -> io::Result<()> {
 
 /// Everything that can be prepared.
 struct Canned {
-    completion: Rc<Vec<u8>>,
-    not_found: Rc<Vec<u8>>,
-    length_required: Rc<Vec<u8>>,
+    usual: Plan,
+    fails: bool,
+    /// By the size of their JSON.
+    completions: RefCell<HashMap<usize, Rc<Vec<u8>>>>,
+    /// Without and with usage.
     streams: [CannedStream; 2],
-    events: usize,
-    pace: Duration,
+    watched: Watched,
 }
 
 /// A stream's parts, in chunks.
 struct CannedStream {
+    usage: bool,
     head: Rc<Vec<u8>>,
     event: Vec<u8>,
     /// Where the stamp's digits stand in `event`.
     stamp_at: usize,
-    end: Rc<Vec<u8>>,
 }
 
 impl Canned {
-    fn new(options: &Options) -> Canned {
-        Canned {
-            completion: reply("200 OK", &shape::chat_completion(options.response_bytes)),
-            not_found: reply("404 Not Found", &error("unknown url")),
-            length_required: reply("411 Length Required", &error("no length")),
-            streams: [false, true].map(|usage| CannedStream::new(usage, options.events)),
-            events: options.events,
-            pace: Duration::from_millis(options.pace_ms),
+    fn new(options: &Options) -> io::Result<Canned> {
+        Ok(Canned {
+            usual: USUAL.with(&options.plan)?,
+            fails: options.fail,
+            completions: RefCell::default(),
+            streams: [false, true].map(CannedStream::new),
+            watched: Watched::default(),
+        })
+    }
+
+    fn completion(&self, bytes: usize) -> Rc<Vec<u8>> {
+        let mut completions = self.completions.borrow_mut();
+        let made = || reply("200 OK", &shape::chat_completion(bytes));
+        Rc::clone(completions.entry(bytes).or_insert_with(made))
+    }
+
+    /// What isn't a call: routers ask how their workers are and what they serve.
+    fn page(&self, path: &str) -> Rc<Vec<u8>> {
+        if let Some(number) = path.strip_prefix(watch::PATH) {
+            let number = number.parse().unwrap_or_default();
+            return reply("200 OK", &self.watched.text(number));
+        }
+        match path {
+            "/v1/models" => reply(
+                "200 OK",
+                r#"{"object":"list","data":[{"id":"canned-1","object":"model","created":1760000000,"owned_by":"canned"}]}"#,
+            ),
+            "/health" | "/health_generate" => reply("200 OK", r#"{"status":"ok"}"#),
+            _ => reply("404 Not Found", &error("unknown url")),
         }
     }
 }
 
 impl CannedStream {
-    fn new(usage: bool, events: usize) -> CannedStream {
+    fn new(usage: bool) -> CannedStream {
         let event = chunk(&shape::chat_event(usage));
         let stamp_at =
             memchr::memmem::find(&event, STAMP_MARK).map_or(0, |at| at + STAMP_MARK.len());
-        let mut end = chunk(&shape::chat_end(usage, events));
-        end.extend_from_slice(b"0\r\n\r\n");
         CannedStream {
+            usage,
             head: b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
                 cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
                 .to_vec()
                 .into(),
             event,
             stamp_at,
-            end: Rc::new(end),
         }
+    }
+
+    /// What comes behind so many events.
+    fn end(&self, events: usize) -> Rc<Vec<u8>> {
+        let mut end = chunk(&shape::chat_end(self.usage, events));
+        end.extend_from_slice(b"0\r\n\r\n");
+        Rc::new(end)
     }
 }
 
@@ -122,79 +159,162 @@ fn chunk(payload: &str) -> Vec<u8> {
 }
 
 /// What a request wants.
+#[derive(Debug, PartialEq, Eq)]
 enum Wanted {
-    Completion,
-    Stream { usage: bool },
-    NotFound,
-    LengthRequired,
+    Completion(Plan),
+    Stream { usage: bool, plan: Plan },
+    Page(String),
+}
+
+impl Wanted {
+    fn plan(&self) -> Option<&Plan> {
+        match self {
+            Wanted::Completion(plan) | Wanted::Stream { plan, .. } => Some(plan),
+            Wanted::Page(_) => None,
+        }
+    }
 }
 
 async fn serve(mut stream: TcpStream, canned: &Canned) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut inbox = Inbox::new();
     loop {
-        match next_request(&mut inbox, &mut stream).await? {
-            Wanted::Completion => send(&mut stream, &canned.completion).await?,
-            Wanted::NotFound => send(&mut stream, &canned.not_found).await?,
-            // Where the body ends is unknown: nothing more can be read.
-            Wanted::LengthRequired => return send(&mut stream, &canned.length_required).await,
-            Wanted::Stream { usage } => {
-                let parts = &canned.streams[usize::from(usage)];
-                send_stream(&mut stream, parts, canned.events, canned.pace).await?;
+        let wanted = match next_request(&mut inbox, &mut stream, canned.usual).await {
+            Ok(wanted) => wanted,
+            Err(wrong) if wrong.kind() == io::ErrorKind::InvalidInput => {
+                return send(
+                    &mut stream,
+                    reply("400 Bad Request", &error(&wrong.to_string())),
+                )
+                .await;
             }
+            Err(gone) => return Err(gone),
+        };
+        if let Some(Plan {
+            watch: Some(number),
+            ..
+        }) = wanted.plan()
+        {
+            let number = *number;
+            return serve_watched(stream, canned, number, wanted).await;
+        }
+        answer(&mut stream, canned, wanted).await?;
+    }
+}
+
+async fn answer(stream: &mut impl AsyncWriteRent, canned: &Canned, is: Wanted) -> io::Result<()> {
+    match is {
+        Wanted::Page(path) => send(stream, canned.page(&path)).await,
+        _ if canned.fails => {
+            let fails = reply("500 Internal Server Error", &error("canned failure"));
+            send(stream, fails).await
+        }
+        Wanted::Completion(plan) if plan.hang => std::future::pending().await,
+        Wanted::Completion(plan) => send(stream, canned.completion(plan.bytes)).await,
+        Wanted::Stream { usage, plan } => {
+            send_stream(stream, &canned.streams[usize::from(usage)], plan).await
         }
     }
 }
 
-async fn send(stream: &mut TcpStream, bytes: &Rc<Vec<u8>>) -> io::Result<()> {
-    stream.write_all(Rc::clone(bytes)).await.0?;
+/// Answers while it looks for the connection's end, which is what it is about.
+async fn serve_watched(
+    stream: TcpStream,
+    canned: &Canned,
+    number: u64,
+    wanted: Wanted,
+) -> io::Result<()> {
+    canned.watched.came(number);
+    let (mut from, mut to) = stream.into_split();
+    let end = async move {
+        let mut buffer = Vec::with_capacity(1024);
+        loop {
+            let read;
+            (read, buffer) = from.read(buffer).await;
+            if !matches!(read, Ok(n) if n > 0) {
+                return;
+            }
+        }
+    };
+    let answered = async {
+        if answer(&mut to, canned, wanted).await.is_ok() {
+            // It is over, and was not left: wait for whatever ends the connection.
+            std::future::pending::<()>().await;
+        }
+    };
+    futures_lite::future::or(end, answered).await;
+    canned.watched.gone(number);
     Ok(())
 }
 
-async fn next_request(inbox: &mut Inbox, stream: &mut TcpStream) -> io::Result<Wanted> {
-    while inbox.bytes().is_empty() {
-        inbox.fill(stream).await?;
-    }
-    let known = inbox.bytes().starts_with(b"POST /v1/chat/completions ");
-    let wire::Head { framing, .. } = inbox.head(stream).await?;
-    let Framing::Length(length) = framing else {
-        return Ok(Wanted::LengthRequired);
-    };
-    while inbox.bytes().len() < length {
-        inbox.fill(stream).await?;
-    }
-    let wanted = if known {
-        wanted(&inbox.bytes()[..length])
-    } else {
-        Wanted::NotFound
-    };
-    inbox.consume(length);
-    Ok(wanted)
+async fn send(stream: &mut impl AsyncWriteRent, bytes: Rc<Vec<u8>>) -> io::Result<()> {
+    stream.write_all(bytes).await.0?;
+    Ok(())
 }
 
-fn wanted(body: &[u8]) -> Wanted {
+/// The next request. `InvalidInput` for one whose plan makes no sense.
+async fn next_request(
+    inbox: &mut Inbox,
+    stream: &mut TcpStream,
+    usual: Plan,
+) -> io::Result<Wanted> {
+    let line = inbox.line(stream).await?;
+    let path = match line.strip_prefix("POST /v1/chat/completions ") {
+        Some(_) => None,
+        None => Some(line.split(' ').nth(1).unwrap_or_default().to_owned()),
+    };
+    let Head { framing, .. } = inbox.head(stream).await?;
+    match framing {
+        Framing::Length(length) => {
+            while inbox.bytes().len() < length {
+                inbox.fill(stream).await?;
+            }
+            let wanted = wanted(path, &inbox.bytes()[..length], usual);
+            inbox.consume(length);
+            wanted
+        }
+        Framing::Chunked => {
+            let (mut chunks, mut body, mut done) = (Chunks::default(), Vec::new(), false);
+            while !done {
+                if inbox.bytes().is_empty() {
+                    inbox.fill(stream).await?;
+                }
+                let used;
+                (used, done) = chunks.feed(inbox.bytes(), |part| body.extend_from_slice(part))?;
+                inbox.consume(used);
+            }
+            wanted(path, &body, usual)
+        }
+    }
+}
+
+fn wanted(path: Option<String>, body: &[u8], usual: Plan) -> io::Result<Wanted> {
+    if let Some(path) = path {
+        return Ok(Wanted::Page(path));
+    }
     let says = |member: &[u8]| memchr::memmem::find(body, member).is_some();
-    if says(b"\"stream\":true") || says(b"\"stream\": true") {
+    let plan = usual.of_body(body)?;
+    Ok(if says(b"\"stream\":true") || says(b"\"stream\": true") {
         Wanted::Stream {
             usage: says(b"\"include_usage\":true") || says(b"\"include_usage\": true"),
+            plan,
         }
     } else {
-        Wanted::Completion
-    }
+        Wanted::Completion(plan)
+    })
 }
 
 async fn send_stream(
-    stream: &mut TcpStream,
+    stream: &mut impl AsyncWriteRent,
     parts: &CannedStream,
-    events: usize,
-    pace: Duration,
+    plan: Plan,
 ) -> io::Result<()> {
     stream.write_all(Rc::clone(&parts.head)).await.0?;
     let mut event = parts.event.clone();
     let mut due = Instant::now();
-    for _ in 0..events {
-        if !pace.is_zero() {
-            due += pace;
+    for _ in 0..plan.events {
+        if !plan.pace.is_zero() {
+            due += plan.pace;
             monoio::time::sleep_until(due.into()).await;
         }
         shape::stamp(&mut event, parts.stamp_at, shape::now_ns());
@@ -202,32 +322,48 @@ async fn send_stream(
         written?;
         event = back;
     }
-    send(stream, &parts.end).await
+    send(stream, parts.end(plan.events)).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shape::Ask;
+
+    fn asked(stream: bool, include_usage: bool, plan: &str) -> Wanted {
+        let ask = Ask {
+            model: "m",
+            stream,
+            include_usage,
+            plan,
+            bytes: 0,
+        };
+        wanted(None, shape::chat_request(&ask).as_bytes(), USUAL).unwrap()
+    }
 
     #[test]
     fn the_body_says_what_is_wanted() {
-        assert!(matches!(wanted(b"{}"), Wanted::Completion));
+        assert_eq!(asked(false, false, ""), Wanted::Completion(USUAL));
+        assert_eq!(
+            asked(true, false, "events=3"),
+            Wanted::Stream {
+                usage: false,
+                plan: Plan { events: 3, ..USUAL },
+            }
+        );
         assert!(matches!(
-            wanted(shape::chat_request("m", true, false, 0).as_bytes()),
-            Wanted::Stream { usage: false }
+            asked(true, true, ""),
+            Wanted::Stream { usage: true, .. }
         ));
-        assert!(matches!(
-            wanted(shape::chat_request("m", true, true, 0).as_bytes()),
-            Wanted::Stream { usage: true }
-        ));
+        assert!(wanted(None, br#"{"content":"bench:nonsense"}"#, USUAL).is_err());
     }
 
     #[test]
     fn a_canned_stream_is_well_framed_and_ends_with_done() {
-        let parts = CannedStream::new(true, 3);
-        let whole = [&parts.event[..], &parts.end].concat();
+        let parts = CannedStream::new(true);
+        let whole = [&parts.event[..], &parts.end(3)].concat();
         let mut text = Vec::new();
-        let (used, done) = wire::Chunks::default()
+        let (used, done) = Chunks::default()
             .feed(&whole, |payload| text.extend_from_slice(payload))
             .unwrap();
         assert_eq!((used, done), (whole.len(), true));

@@ -9,7 +9,7 @@ use monoio::io::AsyncReadRent;
 use monoio::net::TcpStream;
 
 /// Bytes of room for one read.
-const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES: usize = 64 * 1024;
 /// The longest message head that is waited for.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
@@ -68,6 +68,19 @@ impl Inbox {
         match read? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
+        }
+    }
+
+    /// Reads until a message's first line is in hand, and shows it.
+    pub async fn line(&mut self, stream: &mut impl Receive) -> io::Result<&str> {
+        loop {
+            if let Some(end) = memchr::memchr(b'\r', self.bytes()) {
+                return std::str::from_utf8(&self.bytes()[..end]).map_err(io::Error::other);
+            }
+            if self.bytes().len() > HEAD_BYTES_MAX {
+                return Err(invalid("the first line does not end"));
+            }
+            self.fill(stream).await?;
         }
     }
 

@@ -1,0 +1,1 @@
+"""What the commands in perf/ share: processes and their cost, contestants, workloads, reports."""

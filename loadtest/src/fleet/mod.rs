@@ -108,7 +108,9 @@ async fn keep_listening(engine: &Rc<Engine>, mut listener: StdListener) -> io::R
             .faults
             .next_refusal(since)
             .unwrap_or((u64::MAX, u64::MAX));
-        accept(engine, &listener, from).await?;
+        if since < from {
+            accept(engine, &listener, from).await?;
+        }
         drop(listener);
         loop {
             let now = clock::now() - engine.start;

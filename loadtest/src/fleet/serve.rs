@@ -91,15 +91,19 @@ pub async fn serve(engine: Rc<Engine>, stream: StdStream) {
     let Ok(stream) = TcpStream::from_std(stream) else {
         return;
     };
-    if let Err(End::Reset) = converse(&engine, stream).await {
-        // Dissolves the connection at once: a close would be a clean end first.
+    let (read, mut outgoing) = stream.into_split();
+    let mut incoming = Incoming::new(read, Inbox::default());
+    if let Err(End::Reset) = converse(&engine, &mut incoming, &mut outgoing).await {
+        // Dissolves the connection while it is still open: to drop it would be a clean end.
         let _ = rustix::net::connect_unspec(&own);
     }
 }
 
-async fn converse(engine: &Rc<Engine>, stream: TcpStream) -> Result<(), End> {
-    let (read, mut outgoing) = stream.into_split();
-    let mut incoming = Incoming::new(read, Inbox::default());
+async fn converse(
+    engine: &Rc<Engine>,
+    incoming: &mut Incoming,
+    outgoing: &mut OwnedWriteHalf<TcpStream>,
+) -> Result<(), End> {
     loop {
         let request = loop {
             match requests::parse(incoming.inbox.bytes()) {
@@ -124,7 +128,7 @@ async fn converse(engine: &Rc<Engine>, stream: TcpStream) -> Result<(), End> {
         };
         let mut call = Call {
             engine,
-            outgoing: &mut outgoing,
+            outgoing: &mut *outgoing,
             arrived,
         };
         call.respond(&request, question, &mut watch).await?;

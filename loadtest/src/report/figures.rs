@@ -133,6 +133,9 @@ pub struct Comparison {
     pub url: String,
     /// The first one's.
     pub base: String,
+    /// Rounds that the run had time for. A ratio leaves those out in which one of the two has no
+    /// figure, as where every call failed.
+    pub rounds: u64,
     /// By figure; above 1, this target's is larger.
     pub ratios: BTreeMap<String, Ratio>,
 }
@@ -390,6 +393,7 @@ fn comparison(scenario: &Scenario, outcome: &Outcome, target: usize) -> Comparis
     Comparison {
         url: scenario.targets[target].url.clone(),
         base: scenario.targets[0].url.clone(),
+        rounds,
         ratios,
     }
 }

@@ -157,7 +157,7 @@ fn compare(out: &mut String, comparison: &Comparison) {
             name.clone(),
             format!("{:.3}", ratio.ratio),
             interval,
-            ratio.rounds.to_string(),
+            format!("{} of {}", ratio.rounds, comparison.rounds),
             verdict.to_owned(),
         ]);
     }

@@ -248,6 +248,7 @@ fn targets_are_compared_within_rounds() {
         ratio["low"].as_f64().unwrap() > 1.0 && ratio["rounds"].as_u64().unwrap() >= 9,
         "{ratio}"
     );
+    assert_eq!(report["comparisons"][0]["rounds"], 10);
     let calls = |target: usize| report["targets"][target]["all"]["calls"].as_u64().unwrap();
     assert_eq!(calls(0) + calls(1), 200);
     assert!(

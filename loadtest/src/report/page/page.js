@@ -64,7 +64,7 @@ function objectives() {
 function comparisons() {
   for (const one of report.comparisons)
     section("Compared", forest(Object.entries(one.ratios), `${one.url} over ${one.base}`,
-      "geometric mean of the rounds' ratios, 95% interval; grey: no difference shown"));
+      `geometric mean of the ratios in ${one.rounds} rounds, 95% interval; grey: no difference shown; rounds without a figure are left out`));
 }
 
 function percentiles(metric) {

@@ -9,7 +9,14 @@ use super::source::{SKIPPED, Source, tokens};
 
 /// Where a path of the repository begins.
 const TOP: &[&str] = &[
-    ".ci/", "benches/", "docs/", "fuzz/", "perf/", "src/", "tests/",
+    ".ci/",
+    "benches/",
+    "docs/",
+    "fuzz/",
+    "loadtest/",
+    "perf/",
+    "src/",
+    "tests/",
 ];
 
 /// Documents of what was, not of what is.

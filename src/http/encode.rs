@@ -57,7 +57,7 @@ pub fn status_line(out: &mut Vec<u8>, status: u16) {
 #[inline]
 pub fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     let from = out.len() + name.len() + 2;
-    checked_field(out, name, value);
+    line(out, name, value);
     let to = out.len() - CRLF.len();
     if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
         for byte in &mut out[from..to] {
@@ -73,6 +73,11 @@ pub fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 #[inline]
 pub fn checked_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     debug_assert!(memchr::memchr3(b'\r', b'\n', 0, value).is_none());
+    line(out, name, value);
+}
+
+#[inline]
+fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.reserve(name.len() + value.len() + 2 * CRLF.len());
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");

@@ -402,6 +402,29 @@ fn memory_is_given_back_after_a_burst_and_used_again_in_the_next() {
     assert!(last < first * 5 / 4, "{heights:?} KiB above {before}");
 }
 
+#[test]
+#[cfg_attr(not(feature = "jemalloc"), ignore = "glibc keeps part of it")]
+fn an_idle_connection_keeps_little() {
+    const HALF: usize = 400;
+    const EACH_BYTES_MAX: usize = 8 * 1024;
+    let upstream = Upstream::always(Reply::chat("hi"));
+    let srpd = Setup::backstop_only(&upstream.url())
+        .section("instance", "cores = 1")
+        .start();
+    let mut crowd = Vec::new();
+    // What the first half needs beside its connections is there for the second.
+    let [first, second] = [(); 2].map(|()| {
+        for _ in 0..HALF {
+            let mut client = srpd.connect();
+            assert_eq!(client.ask(&Ask::chat("smart")).said(), "hi");
+            crowd.push(client);
+        }
+        srpd.memory() * 1024
+    });
+    let each = second.saturating_sub(first) / HALF;
+    assert!(each <= EACH_BYTES_MAX, "{each} bytes each");
+}
+
 /// An instance with so much memory, its backstop, and a provider that takes connections, never
 /// reads, and has the capability `hung`.
 fn short_of_memory(backstop: &Upstream, mib: usize) -> (Instance, TcpListener) {

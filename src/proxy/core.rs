@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::inbound::{HEAD_ROOM, Inbound};
+use super::inbound::{ANSWER_HEADROOM, Inbound};
 use super::leases::{Allowance, Exhausted, Leases};
 use super::memory::Memory;
 use super::targets::Targets;
@@ -94,7 +94,7 @@ impl Core {
             targets: RefCell::new(Targets::new(view.routes(), now)),
             view: RefCell::new(view),
             leases: RefCell::new(Leases::new(parts.cores)),
-            pool: RefCell::new(Pool::new(HEAD_ROOM)),
+            pool: RefCell::new(Pool::new(ANSWER_HEADROOM)),
             deadlines: Deadlines::default(),
             metrics: parts.metrics,
             scratch: RefCell::default(),

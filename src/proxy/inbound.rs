@@ -15,7 +15,7 @@ pub const HEADROOM: usize = 32;
 
 /// Room in front of a provider's head: with that head's own, most of ours fit there, so that the
 /// body is sent from where it lies.
-pub const HEAD_ROOM: usize = 384;
+pub const ANSWER_HEADROOM: usize = 384;
 
 /// Bounds on a provider's head.
 const LIMITS: HeadLimits = HeadLimits {
@@ -92,7 +92,8 @@ impl Inbound {
     ) -> Result<Box<Inbound>, Verdict> {
         conn.deadline.set(patience.ends(), Ends::All);
         if !conn.reader.is_armed() {
-            conn.reader.arm(Buffer::with_headroom(SMALL, HEAD_ROOM));
+            conn.reader
+                .arm(Buffer::with_headroom(SMALL, ANSWER_HEADROOM));
         }
         let (mut result, mut buffer) = conn.reader.next().await;
         let mut interim = 0;
@@ -230,7 +231,7 @@ impl Inbound {
     /// is known before another call can be given the connection.
     pub fn watch(&mut self) {
         if self.done && self.reusable {
-            let buffer = Buffer::with_headroom(SMALL, HEAD_ROOM);
+            let buffer = Buffer::with_headroom(SMALL, ANSWER_HEADROOM);
             self.reusable = self.conn.reader.starts_quiet(buffer);
         }
     }
@@ -349,7 +350,7 @@ mod tests {
                 peer.write_all(late).unwrap();
                 // As long as the answer takes to go out.
                 settle().await;
-                let mut pool = Pool::new(HEAD_ROOM);
+                let mut pool = Pool::new(ANSWER_HEADROOM);
                 let reusable = inbound.into_reusable().unwrap();
                 pool.put(EndpointId(0), reusable, Moment(0));
                 assert_eq!(pool.idle(), kept);

@@ -209,7 +209,7 @@ fn model_field(body: &[u8], part: Range<usize>) -> Result<Option<Range<usize>>, 
 
 /// Whether a content disposition names the field `model`.
 fn disposition_is_model(value: &[u8], at: usize) -> Result<bool, ProbeError> {
-    let bad = || malformed(at, "form-data with one name");
+    let bad = || malformed(at, "form-data, its one name first");
     let (kind, parameters) = Parameters::split(value);
     if !kind.eq_ignore_ascii_case(b"form-data") {
         return Err(bad());
@@ -218,12 +218,15 @@ fn disposition_is_model(value: &[u8], at: usize) -> Result<bool, ProbeError> {
     let mut is_file = false;
     for parameter in parameters {
         let (name, value) = parameter.ok_or_else(bad)?;
+        // Some parsers look for the first `name` in the text, whatever it is a part of, so nothing
+        // may stand before it. Every SDK begins with it.
+        if field.is_none() && name != b"name" {
+            return Err(bad());
+        }
         // `name*` and `name*0` are other ways to write it that RFC 7578 section 4.2 rules out.
         let starred = name.len() > 4 && name[..5].eq_ignore_ascii_case(b"name*");
         let named = name.eq_ignore_ascii_case(b"name");
-        // Some parsers know it in lower case only.
-        let odd = named && name != b"name";
-        if starred || odd || (named && field.replace(value).is_some()) {
+        if starred || (named && field.replace(value).is_some()) {
             return Err(bad());
         }
         is_file |= name.len() >= 8 && name[..8].eq_ignore_ascii_case(b"filename");

@@ -3,10 +3,21 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::ValueHint;
 use jiff::Timestamp;
 
 use super::Failure;
 use crate::config;
+
+/// Behind the help.
+pub(super) const MORE: &str = "\
+Examples:
+  srpd check /etc/srpd/srpd.toml && systemctl reload srpd
+
+Exit status:
+  0   valid; there may be warnings
+  1   something is wrong: each error has its file, line and key
+  64  arguments that make no sense (EX_USAGE)";
 
 /// Say whether a configuration would load, or what is wrong where
 ///
@@ -14,6 +25,7 @@ use crate::config;
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The configuration
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     file: PathBuf,
 }
 

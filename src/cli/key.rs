@@ -13,9 +13,12 @@ use super::Failure;
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     /// Make a key: prints it, once, and the table that lets it in
+    ///
+    /// The key is in the first line; the rest is for the configuration, which has the key's digest only.
+    #[command(after_long_help = "Examples:\n  srpd key new acme")]
     New {
         /// What the key is called in the configuration and in logs
-        #[arg(value_parser = super::name)]
+        #[arg(value_name = "NAME", value_parser = super::name)]
         name: String,
     },
 }

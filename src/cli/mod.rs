@@ -2,8 +2,10 @@
 
 mod accredit;
 mod check;
+mod completions;
 mod key;
 mod log;
+mod man;
 mod serve;
 
 use std::io::Write;
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use srpd_manual::{Completions, Pages};
 
 use crate::config::{ConfigErrors, NAME_EXPECTED, is_name};
 use crate::demo::{self, DemoError};
@@ -21,9 +24,39 @@ use crate::server::StartError;
 /// Exit status for arguments that make no sense: sysexits.h, `EX_USAGE`.
 pub const EXIT_USAGE: u8 = 64;
 
-/// A sovereign routing proxy that speaks plain OpenAI.
+/// Behind the help: what holds for every command.
+const MORE: &str = "\
+Examples:
+  srpd demo                                    see it at work, on this machine alone
+  srpd check /etc/srpd/srpd.toml               is the configuration right?
+  srpd serve --config /etc/srpd/srpd.toml      run it
+
+Exit status:
+  0   done
+  1   failed: standard error says why
+  64  arguments that make no sense (EX_USAGE)
+
+Environment:
+  SRPD_CONFIG                  the configuration, where --config isn't given
+  SSL_CERT_FILE, SSL_CERT_DIR  authorities of https:// providers, in place of the system's
+  CREDENTIALS_DIRECTORY        where { credential = \"NAME\" } is looked up; systemd sets it
+
+Documents:
+  docs/CONFIGURATION.md has every key, docs/SRP.md the protocol. The package has them in
+  /usr/share/doc/srpd.";
+
+/// A sovereign routing proxy that speaks plain OpenAI
+///
+/// Clients ask for a capability; srpd takes the call along a chain of providers, and never out of the
+/// jurisdictions that the call allows.
 #[derive(Parser)]
-#[command(name = "srpd", version, arg_required_else_help = true)]
+#[command(
+    name = "srpd",
+    version,
+    arg_required_else_help = true,
+    after_help = "srpd help COMMAND says more, as does man srpd-COMMAND.",
+    after_long_help = MORE
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -31,14 +64,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(after_long_help = serve::MORE)]
     Serve(serve::Arguments),
-    /// Show srpd at work, with upstreams of its own that can be broken
-    Demo,
+    #[command(after_long_help = check::MORE)]
     Check(check::Arguments),
+    /// Show srpd at work, with upstreams of its own that can be broken
+    ///
+    /// Starts four providers and srpd in front of them, on loopback, and prints how to ask them and
+    /// how to break them. Ctrl-C ends it.
+    #[command(after_long_help = "Examples:\n  srpd demo")]
+    Demo,
     #[command(subcommand)]
     Key(key::Command),
     #[command(subcommand)]
     Accredit(accredit::Command),
+    #[command(after_long_help = completions::MORE)]
+    Completions(Completions),
+    #[command(after_long_help = man::MORE)]
+    Man(Pages),
 }
 
 /// Why a command failed: exit status 1.
@@ -120,6 +163,8 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Key(command) => key::run(&command, out),
         Command::Accredit(command) => accredit::run(command, out),
+        Command::Completions(completions) => completions::run(&completions, out),
+        Command::Man(pages) => man::run(&pages, out),
     }
 }
 
@@ -150,5 +195,43 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_is_complete() {
+        assert_eq!(srpd_manual::omissions(Arguments::command()), [""; 0]);
+    }
+
+    #[test]
+    fn the_example_commands_are_real() {
+        let mut program = Arguments::command();
+        program.build();
+        for command in srpd_manual::all(program) {
+            let behind = command.get_after_long_help().map(ToString::to_string);
+            let behind = behind.unwrap_or_default().replace(" \\\n    ", " ");
+            let lines = behind
+                .lines()
+                .skip_while(|line| *line != "Examples:")
+                .skip(1);
+            for line in lines.take_while(|line| line.starts_with("  ")) {
+                // Behind two spaces it says what it does, and behind these marks the shell's part begins.
+                let line = line.trim().split("  ").next().unwrap_or_default();
+                let words: Vec<&str> = line
+                    .split(' ')
+                    .take_while(|word| ![">", "&&", "|"].contains(word))
+                    .collect();
+                if let Err(usage) = Arguments::try_parse_from(&words) {
+                    panic!("{line}: {usage}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_mistyped_is_guessed() {
+        let said = srpd(&["chekc", "srpd.toml"]).unwrap_err();
+        assert!(said.contains("'check'"), "{said}");
+        let said = srpd(&["serve", "--confg", "srpd.toml"]).unwrap_err();
+        assert!(said.contains("'--config'"), "{said}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::ValueHint;
 use jiff::Timestamp;
 
 use super::Failure;
@@ -10,13 +11,29 @@ use crate::control::Ended;
 use crate::server::{self, Options};
 use crate::telemetry::{Format, Sink};
 
+/// Behind the help.
+pub(super) const MORE: &str = "\
+Examples:
+  srpd serve --config /etc/srpd/srpd.toml
+  srpd serve --config srpd.toml > access.log
+
+Signals:
+  SIGHUP           reads the configuration and its files again; an invalid one changes nothing
+  SIGTERM, SIGINT  drain: no new calls, those in flight end; a second one ends at once
+
+Exit status:
+  0   ended as it was told to
+  1   it couldn't start: standard error says why
+  64  arguments that make no sense (EX_USAGE)";
+
 /// Run an instance
 ///
-/// SIGHUP reads the configuration again; SIGTERM and SIGINT drain, a second one ends at once.
+/// SIGHUP reads the configuration again; SIGTERM and SIGINT drain, a second one ends at once. The
+/// access log goes to standard output, one line a call, everything else to standard error.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// The configuration
-    #[arg(long)]
+    /// The configuration: docs/CONFIGURATION.md has every key
+    #[arg(long, value_name = "FILE", env = "SRPD_CONFIG", value_hint = ValueHint::FilePath)]
     config: PathBuf,
 }
 

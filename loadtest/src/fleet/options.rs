@@ -14,14 +14,15 @@ use crate::scenario::values::Share;
 /// The most endpoints.
 const ENDPOINTS_MAX: usize = 1000;
 
-/// Simulates a fleet of inference servers: prints a URL a line, then serves until it is stopped.
+/// Simulate a fleet of inference servers, to aim at
 ///
+/// Prints a URL a line, then serves until it is stopped.
 /// Each endpoint has /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /health and
 /// /metrics with vLLM's names. A token is four characters of text.
 #[derive(clap::Args)]
 pub struct Options {
     /// How many endpoints
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
     endpoints: usize,
     /// Where the first one listens; the others have the ports behind it. Port 0: whichever is free
     #[arg(long, default_value = "127.0.0.1:0")]
@@ -34,7 +35,12 @@ pub struct Options {
     fault: Vec<Fault>,
     /// A TOML file with [[endpoint]] tables of the same keys (slots, prefill, decode, cache_tokens,
     /// jitter, output), one for each endpoint, and faults
-    #[arg(long, value_name = "FILE", conflicts_with = "endpoints")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_hint = clap::ValueHint::FilePath,
+        conflicts_with = "endpoints"
+    )]
     file: Option<PathBuf>,
     /// What all chance is drawn from
     #[arg(long, default_value_t = 1)]
@@ -49,16 +55,16 @@ pub struct Options {
 #[serde(deny_unknown_fields, default)]
 struct Speeds {
     /// Calls that an endpoint works on at a time; the others wait (the default: 16)
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     slots: Option<u32>,
     /// Prompt tokens per second, one prompt after the other (the default: 8000)
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
     prefill: Option<f64>,
     /// Tokens per second of each answer (the default: 50)
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
     decode: Option<f64>,
     /// Tokens that the prefix cache holds (the default: 100000; 0: no cache)
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
     cache_tokens: Option<usize>,
     /// How much times vary: the standard deviation of their logarithm (the default: 0)
     #[arg(long, value_name = "SHARE")]

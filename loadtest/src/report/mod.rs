@@ -17,13 +17,13 @@ use std::path::Path;
 #[command(next_help_heading = "Reports")]
 pub struct Outputs {
     /// Write all figures as JSON; - for standard output, in place of the table
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub json: Option<std::path::PathBuf>,
     /// Write figures of the run and of each interval as CSV
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub csv: Option<std::path::PathBuf>,
     /// Write a page with plots, complete in itself
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub html: Option<std::path::PathBuf>,
     /// Show nothing while it runs
     #[arg(long)]

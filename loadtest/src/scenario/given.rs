@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::ValueHint;
 use serde::Deserialize;
 
 use super::class::{Endpoint, Prefixes};
@@ -108,31 +109,46 @@ fn smart() -> String {
 #[serde(deny_unknown_fields, default)]
 pub struct Given {
     /// The server: http://HOST:PORT, or https://; below /v1 unless it has a path
-    #[arg(long)]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub url: Option<String>,
     /// A server to compare with: the targets take turns, slice by slice; repeatable
     #[arg(long, value_name = "URL")]
     pub compare: Vec<String>,
     /// A PEM file with the authorities that https:// targets are verified by; without it, the
     /// system's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ca: Option<PathBuf>,
     /// Open loop: calls per second, whether or not earlier ones are answered
-    #[arg(long, help_heading = "Arrivals")]
+    #[arg(
+        long,
+        value_name = "RATE",
+        allow_negative_numbers = true,
+        help_heading = "Arrivals"
+    )]
     pub rate: Option<Rate>,
     /// Open loop in stages: TIME:RATE, or TIME:FROM..TO for a ramp; repeatable
     #[arg(long = "stage", value_name = "STAGE", help_heading = "Arrivals")]
     #[serde(rename = "stages")]
     pub stages: Vec<StageText>,
     /// Open loop as recorded: a file with a JSON object a line
-    #[arg(long, value_name = "FILE", help_heading = "Arrivals")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Arrivals")]
     pub trace: Option<PathBuf>,
     /// How many times as fast the trace is replayed
-    #[arg(long, value_name = "FACTOR", help_heading = "Arrivals")]
+    #[arg(
+        long,
+        value_name = "FACTOR",
+        allow_negative_numbers = true,
+        help_heading = "Arrivals"
+    )]
     pub speed: Option<f64>,
     /// Closed loop: so many calls at any time, each sent when one before it is answered (the
     /// default: 16)
-    #[arg(long, value_name = "CALLS", help_heading = "Arrivals")]
+    #[arg(
+        long,
+        value_name = "CALLS",
+        allow_negative_numbers = true,
+        help_heading = "Arrivals"
+    )]
     pub concurrency: Option<u32>,
     /// Spread an open loop's arrivals as Poisson's
     #[arg(long, help_heading = "Arrivals")]
@@ -148,7 +164,7 @@ pub struct Given {
     pub timeout: Option<Span>,
     /// The most connections to each target (the default: 10000); calls beyond wait, and that
     /// counts
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub connections: Option<usize>,
     /// How long each target's turn is when they are compared (the default: 1s)
     #[arg(long, value_name = "TIME")]

@@ -27,6 +27,16 @@ fn options_that_cannot_be_are_named_with_what_was_expected() {
         &["--rate", "calls per second"],
     );
     refused(
+        &["--url", url, "--rate", "-3"],
+        &["--rate", "calls per second, 0 to", "\"-3\""],
+    );
+    refused(&["--url", url, "--speed", "-1"], &["--speed", "expected"]);
+    refused(
+        &["--url", url, "--concurrency", "-1"],
+        &["--concurrency", "'-1'"],
+    );
+    refused(&["fleet", "--decode", "-1"], &["--decode", "expected"]);
+    refused(
         &["--url", url, "--stage", "5"],
         &["--stage", "30s:100..500"],
     );
@@ -119,4 +129,33 @@ fn a_server_that_is_not_there_is_a_failed_run() {
     assert_eq!(output.status.code(), Some(3));
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(table.contains("connection_refused"), "{table}");
+}
+
+#[test]
+fn pages_and_completions_are_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(LOAD).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let written = run(&["man", "--out", directory.path().to_str().unwrap()]);
+    let mut lines: Vec<&str> = written.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            "srpd-load-completions.1",
+            "srpd-load-fleet.1",
+            "srpd-load-man.1",
+            "srpd-load.1"
+        ]
+    );
+    let page = std::fs::read_to_string(directory.path().join("srpd-load.1")).unwrap();
+    for part in ["\\-\\-poisson", "EXIT STATUS"] {
+        assert!(page.contains(part), "no {part} in {page}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completions", shell]).contains("poisson"), "{shell}");
+    }
 }

@@ -11,8 +11,11 @@ use super::Failure;
 /// Accreditations of backstops
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
+    #[command(after_long_help = keygen::MORE)]
     Keygen(keygen::Arguments),
+    #[command(after_long_help = sign::MORE)]
     Sign(sign::Arguments),
+    #[command(after_long_help = verify::MORE)]
     Verify(verify::Arguments),
 }
 

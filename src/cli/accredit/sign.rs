@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::ValueHint;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
@@ -12,11 +13,22 @@ use crate::config::endpoint::{EndpointError, parse_endpoint};
 use crate::policy::accreditation::{AuthorityKey, Statement};
 use crate::policy::residency::Jurisdiction;
 
+/// Behind the help.
+pub(super) const MORE: &str = "\
+Examples:
+  srpd accredit sign --key authority.pem --provider aloomu --jurisdiction au \\
+    --endpoint http://10.1.0.5:8000 --days 365 --out aloomu.accreditation.json
+
+Exit status:
+  0   done
+  1   failed: standard error says why
+  64  arguments that make no sense (EX_USAGE)";
+
 /// Accredit a provider as the backstop of its jurisdiction
 #[derive(clap::Args)]
 pub(in crate::cli) struct Arguments {
     /// The authority's private key (PKCS#8 PEM)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     key: PathBuf,
     /// The provider's name in configurations
     #[arg(long, value_name = "NAME", value_parser = crate::cli::name)]
@@ -27,11 +39,11 @@ pub(in crate::cli) struct Arguments {
     /// URLs of its endpoints; their hosts are accredited
     #[arg(long = "endpoint", value_name = "URL", required = true, num_args = 1.., value_parser = host)]
     hosts: Vec<String>,
-    /// How long it holds, from now on
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    /// How long it holds, from now on: 1 to 3650
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
     days: u16,
     /// Where the accreditation goes; a file that exists is replaced
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     out: PathBuf,
 }
 

@@ -8,6 +8,7 @@ use std::{fs, io};
 /// Directories that hold nothing of ours.
 pub const SKIPPED: &[&str] = &[
     "target",
+    "fuzz-target",
     "node_modules",
     "__pycache__",
     "out",

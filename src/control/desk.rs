@@ -240,6 +240,9 @@ impl Desk {
         let Some(transition) = transition else { return };
         self.pending = News::Now;
         let now = self.clock.now();
+        if let (Transition::Closed, Target::Endpoint(id)) = (transition, target) {
+            self.board.loads().of(id).returned(now);
+        }
         self.log_target(target, |provider, endpoint| match transition {
             Transition::Opened { until } => {
                 tracing::warn!(provider, endpoint, open = ?until.since(now), "breaker opened");
@@ -339,7 +342,8 @@ impl Desk {
         }
         let built = build(&config, &mut self.registry, &self.resolved)?;
         self.config = config;
-        self.routes = Arc::new(built.routes);
+        let before = std::mem::replace(&mut self.routes, Arc::new(built.routes));
+        self.greet_endpoints(&before);
         let hosts = host_names(&self.config);
         self.resolved.keep(&hosts);
         self.failing.retain(|host| hosts.contains(host));
@@ -371,6 +375,20 @@ impl Desk {
     pub fn meter(&self, key: &Key) -> Option<&Meter> {
         let id = self.routes.keys.get(&key.sha256)?.meter?;
         self.routes.meters.get(id.index()).map(Arc::as_ref)
+    }
+
+    /// Lets the share of an endpoint that its provider didn't have before grow from now on.
+    fn greet_endpoints(&self, before: &Routes) {
+        let now = self.clock.now();
+        for provider in &self.routes.providers {
+            let mut old = before.providers.iter().filter(|it| it.id == provider.id);
+            let Some(old) = old.next() else { continue };
+            let known: HashSet<_> = old.endpoints.iter().map(|it| it.id).collect();
+            let ids = provider.endpoints.iter().map(|it| it.id);
+            for id in ids.filter(|id| !known.contains(id)) {
+                self.board.loads().of(id).returned(now);
+            }
+        }
     }
 
     fn configure_targets(&mut self) {

@@ -12,7 +12,7 @@ use crate::config;
 use crate::openai::error::ErrorCode;
 use crate::policy::breaker::Phase;
 use crate::tables::routes::{Capability, Provider};
-use crate::tables::{Limit, Target};
+use crate::tables::{EndpointLoad, Limit, Target};
 use crate::telemetry::exposition::{Exposition, Kind};
 use crate::telemetry::names::NameLists;
 use crate::telemetry::report::CoreReport;
@@ -179,6 +179,7 @@ pub fn metrics(desk: &Desk) -> String {
     }
     .write(&mut page);
     breaker_metrics(desk, &names, &mut page);
+    load_metrics(desk, &names, &mut page);
     provider_metrics(desk, &names, &mut page);
     key_metrics(desk, &mut page);
     certificate_metric(desk, &mut page);
@@ -239,6 +240,48 @@ fn breaker_metrics(desk: &Desk, names: &NameLists, page: &mut Exposition) {
     for (target, labels) in &targets {
         page.sample(labels, u64::from(desk.breakers.gated_until(*target) > now));
     }
+}
+
+/// What is balanced by: of providers with several endpoints only, since others aren't counted.
+fn load_metrics(desk: &Desk, names: &NameLists, page: &mut Exposition) {
+    let now = desk.clock.now();
+    let loads = desk.board.loads();
+    let shared = |provider: &&Provider| provider.endpoints.len() > 1;
+    let balanced: Vec<_> = desk
+        .routes
+        .providers
+        .iter()
+        .filter(shared)
+        .flat_map(|provider| provider.endpoints.iter().map(|it| (provider.id, it.id)))
+        .collect();
+    let mut family = |name, help, value: &dyn Fn(&EndpointLoad) -> f64| {
+        page.family(name, Kind::Gauge, help);
+        for &(provider, endpoint) in &balanced {
+            let labels = [
+                ("provider", names.provider(provider)),
+                ("endpoint", names.endpoint(endpoint)),
+            ];
+            page.sample_float(&labels, value(loads.of(endpoint)));
+        }
+    };
+    family(
+        "srpd_endpoint_calls",
+        "Calls under way at an endpoint.",
+        &|load| f64::from(load.outstanding()),
+    );
+    family(
+        "srpd_endpoint_calls_awaiting",
+        "Calls under way at an endpoint that have no first token yet.",
+        &|load| f64::from(load.awaiting()),
+    );
+    family(
+        "srpd_endpoint_pace_seconds",
+        "Time to an endpoint's first tokens lately, failures counted as slow.",
+        &|load| {
+            let pace = load.pace();
+            f64::from(pace.micros(now).unwrap_or(0.0) * pace.slowed(now)) / 1e6
+        },
+    );
 }
 
 fn provider_metrics(desk: &Desk, names: &NameLists, page: &mut Exposition) {

@@ -26,6 +26,7 @@ impl Core {
     /// Draws the consequences of an attempt's end for breakers and gates, here and everywhere.
     pub fn conclude(&self, tried: Tried<'_>, permit: &Permit, verdict: Verdict, now: Moment) {
         let Tried { provider, endpoint } = tried;
+        permit.ended(verdict, now);
         let targets = [
             (Target::Provider(provider.id), permit.probes_provider()),
             (Target::Endpoint(endpoint), permit.probes_endpoint()),

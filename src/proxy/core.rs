@@ -91,7 +91,7 @@ impl Core {
         let view = View::new(parts.board);
         let now = parts.clock.now();
         Core {
-            targets: RefCell::new(Targets::new(view.routes(), now)),
+            targets: RefCell::new(Targets::new(&view, parts.seed.rotate_left(32))),
             view: RefCell::new(view),
             leases: RefCell::new(Leases::new(parts.cores)),
             pool: RefCell::new(Pool::new(ANSWER_HEADROOM)),

@@ -131,6 +131,9 @@ impl<'c> Settlement<'c> {
         self.record.jurisdiction = code.first_chunk::<2>().copied();
         self.record.status = status;
         self.record.ttft_us = Some(now.micros_since(self.started));
+        if (200..300).contains(&status) {
+            attempt.permit.served(now);
+        }
     }
 
     /// Notes the tokens that the provider counted, or that it didn't.

@@ -2,12 +2,15 @@
 //! seen since. A core that sees a breaker's trip condition stops at once; the others follow when
 //! the office publishes.
 
+use std::rc::Rc;
+
 use super::verdict::Verdict;
 use crate::base::ids::{ENDPOINTS_MAX, PROVIDERS_MAX};
-use crate::base::{EndpointId, Moment};
+use crate::base::{EndpointId, Moment, Prng};
+use crate::policy::balance::{Burden, two_of};
 use crate::policy::breaker::{BreakerConfig, Detector};
-use crate::tables::routes::Provider;
-use crate::tables::{BreakerView, Routes, Target, TargetState, View};
+use crate::tables::routes::{Endpoint, Provider};
+use crate::tables::{BreakerView, Loads, Outstanding, Routes, Target, TargetState, View};
 
 /// What this core has seen of one target.
 struct Opinion {
@@ -38,6 +41,19 @@ impl Opinion {
         }
     }
 
+    /// Whether a call may be sent.
+    fn stance(&mut self, state: &TargetState, now: Moment) -> Stance {
+        self.catch_up(state);
+        if self.tripped || now < self.gated_until.max(state.gated_until) {
+            return Stance::Closed;
+        }
+        match state.breaker {
+            BreakerView::Closed => Stance::Open,
+            BreakerView::Open { until } if now < until => Stance::Closed,
+            BreakerView::Open { .. } => Stance::HalfOpen,
+        }
+    }
+
     /// Takes in an outcome; true if it trips the breaker. What ends while the office holds the
     /// breaker open began before it opened, or is a probe, whose outcome the office judges:
     /// neither is counted.
@@ -59,8 +75,9 @@ impl Opinion {
 pub struct Targets {
     providers: Vec<Option<Opinion>>,
     endpoints: Vec<Option<Opinion>>,
-    /// Where the next search for an endpoint begins.
-    turn: usize,
+    /// What all cores know of the endpoints' loads.
+    loads: Rc<Loads>,
+    random: Prng,
 }
 
 /// Leave to use one endpoint of a provider for one attempt.
@@ -73,9 +90,27 @@ pub struct Permit {
     pub fresh: bool,
     provider_probe: bool,
     endpoint_probe: bool,
+    /// That the call counts as under way there, where that is counted.
+    outstanding: Option<Outstanding>,
 }
 
 impl Permit {
+    /// The response is in hand.
+    pub fn served(&self, now: Moment) {
+        if let Some(call) = &self.outstanding {
+            call.served(now);
+        }
+    }
+
+    /// The attempt has ended so.
+    pub fn ended(&self, verdict: Verdict, now: Moment) {
+        if let Some(call) = &self.outstanding
+            && verdict.is_slow()
+        {
+            call.failed(now);
+        }
+    }
+
     /// Whether the attempt probes the provider's open breaker.
     pub fn probes_provider(&self) -> bool {
         self.provider_probe
@@ -87,6 +122,15 @@ impl Permit {
     }
 }
 
+/// Whether a target would let a call pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stance {
+    Open,
+    /// As a probe, if no other call has its slot.
+    HalfOpen,
+    Closed,
+}
+
 /// Whether a target lets a call pass.
 enum Pass {
     Freely,
@@ -94,14 +138,15 @@ enum Pass {
 }
 
 impl Targets {
-    /// No opinion on any target of these routes. `seed` spreads cores over endpoints.
-    pub fn new(routes: &Routes, seed: Moment) -> Targets {
+    /// No opinion on any target of the view's routes. `seed` is for what is drawn at random.
+    pub fn new(view: &View, seed: u64) -> Targets {
         let mut targets = Targets {
             providers: (0..PROVIDERS_MAX).map(|_| None).collect(),
             endpoints: (0..ENDPOINTS_MAX).map(|_| None).collect(),
-            turn: seed.0 as usize,
+            loads: Rc::new(view.board().loads().clone()),
+            random: Prng::new(seed),
         };
-        targets.reconfigure(routes);
+        targets.reconfigure(view.routes());
         targets
     }
 
@@ -135,18 +180,79 @@ impl Targets {
     fn ask(&mut self, view: &View, target: Target, now: Moment) -> Option<Pass> {
         let state = *view.states().target(target);
         let opinion = self.opinion(target)?;
-        opinion.catch_up(&state);
-        if opinion.tripped || now < opinion.gated_until.max(state.gated_until) {
-            return None;
-        }
-        match state.breaker {
-            BreakerView::Closed => Some(Pass::Freely),
-            BreakerView::Open { until } if now < until => None,
-            BreakerView::Open { .. } => view.board().take_probe(target).then_some(Pass::AsProbe),
+        match opinion.stance(&state, now) {
+            Stance::Open => Some(Pass::Freely),
+            Stance::HalfOpen => view.board().take_probe(target).then_some(Pass::AsProbe),
+            Stance::Closed => None,
         }
     }
 
-    /// An endpoint of the provider that may be used now, other than `not`; in turn.
+    /// How an endpoint stands, without taking anything.
+    fn stance(
+        &mut self,
+        view: &View,
+        endpoint: &Endpoint,
+        not: Option<EndpointId>,
+        now: Moment,
+    ) -> Stance {
+        let id = endpoint.id;
+        let ready = || self.loads.of(id).ready_from().is_some();
+        if Some(id) == not || endpoint.addresses.is_empty() || !ready() {
+            return Stance::Closed;
+        }
+        let target = Target::Endpoint(id);
+        let state = *view.states().target(target);
+        match self.opinion(target).map(|it| it.stance(&state, now)) {
+            // One probe at a time.
+            Some(Stance::HalfOpen) if view.board().is_probed(target) => Stance::Closed,
+            Some(stance) => stance,
+            None => Stance::Closed,
+        }
+    }
+
+    /// Which of several endpoints to ask: of two drawn at random the one with less to do
+    /// ([`weigh`](crate::policy::balance::weigh)), or one of them that is to be probed; any other
+    /// if neither may be used.
+    fn choose(
+        &mut self,
+        view: &View,
+        provider: &Provider,
+        not: Option<EndpointId>,
+        now: Moment,
+    ) -> Option<usize> {
+        let endpoints = &provider.endpoints;
+        let Some((one, other)) = two_of(endpoints.len(), self.random.next_u64()) else {
+            let usable = self.stance(view, endpoints.first()?, not, now) != Stance::Closed;
+            return usable.then_some(0);
+        };
+        let mut stance = |position: usize| match endpoints.get(position) {
+            Some(endpoint) => self.stance(view, endpoint, not, now),
+            None => Stance::Closed,
+        };
+        match (stance(one), stance(other)) {
+            (Stance::HalfOpen, _) => Some(one),
+            (_, Stance::HalfOpen) => Some(other),
+            (Stance::Open, Stance::Closed) => Some(one),
+            (Stance::Closed, Stance::Open) => Some(other),
+            (Stance::Open, Stance::Open) => {
+                let burden = |position: usize| Some(self.burden(endpoints.get(position)?, now));
+                match burden(one)?.is_at_most(&burden(other)?, now) {
+                    true => Some(one),
+                    false => Some(other),
+                }
+            }
+            (Stance::Closed, Stance::Closed) => (1..endpoints.len())
+                .map(|step| (one + step) % endpoints.len())
+                .find(|position| stance(*position) != Stance::Closed),
+        }
+    }
+
+    fn burden(&self, endpoint: &Endpoint, now: Moment) -> Burden {
+        self.loads.of(endpoint.id).burden(now)
+    }
+
+    /// An endpoint of the provider that may be used now, other than `not`. One that is chosen
+    /// counts as under way until the permit is dropped, if there was a choice.
     pub fn take(
         &mut self,
         view: &View,
@@ -160,22 +266,20 @@ impl Targets {
         }
         let target = Target::Provider(provider.id);
         let provider_probe = matches!(self.ask(view, target, now)?, Pass::AsProbe);
-        self.turn = self.turn.wrapping_add(1);
-        for step in 0..count {
-            let position = self.turn.wrapping_add(step) % count;
-            let Some(endpoint) = provider.endpoints.get(position) else {
-                continue;
+        // Again if another core takes a probe slot in between: that endpoint is closed then.
+        for _ in 0..count {
+            let chosen = self.choose(view, provider, not, now);
+            let chosen = chosen.and_then(|it| Some((it, provider.endpoints.get(it)?)));
+            let Some((position, endpoint)) = chosen else {
+                break;
             };
-            if Some(endpoint.id) == not || endpoint.addresses.is_empty() {
-                continue;
-            }
             if let Some(pass) = self.ask(view, Target::Endpoint(endpoint.id), now) {
-                let endpoint_probe = matches!(pass, Pass::AsProbe);
                 return Some(Permit {
                     endpoint: position,
                     fresh: false,
                     provider_probe,
-                    endpoint_probe,
+                    endpoint_probe: matches!(pass, Pass::AsProbe),
+                    outstanding: self.count(provider, endpoint.id, now),
                 });
             }
         }
@@ -183,6 +287,10 @@ impl Targets {
             view.board().free_probe(target);
         }
         None
+    }
+
+    fn count(&self, provider: &Provider, endpoint: EndpointId, now: Moment) -> Option<Outstanding> {
+        (provider.endpoints.len() > 1).then(|| Outstanding::begin(&self.loads, endpoint, now))
     }
 
     /// One endpoint of the provider, for a connection of its own.
@@ -193,7 +301,11 @@ impl Targets {
         position: usize,
         now: Moment,
     ) -> Option<Permit> {
-        let endpoint = provider.endpoints.get(position)?.id;
+        let endpoint = provider.endpoints.get(position)?;
+        if self.stance(view, endpoint, None, now) == Stance::Closed {
+            return None;
+        }
+        let endpoint = endpoint.id;
         let whole = Target::Provider(provider.id);
         let provider_probe = matches!(self.ask(view, whole, now)?, Pass::AsProbe);
         match self.ask(view, Target::Endpoint(endpoint), now) {
@@ -202,6 +314,7 @@ impl Targets {
                 fresh: true,
                 provider_probe,
                 endpoint_probe: matches!(pass, Pass::AsProbe),
+                outstanding: self.count(provider, endpoint, now),
             }),
             None => {
                 if provider_probe {

@@ -58,6 +58,22 @@ impl Verdict {
         self.result().is_failure() && !innocent
     }
 
+    /// Whether an endpoint that ended an attempt so counts as slow: whatever gave the client no
+    /// answer and is not our own or the client's doing. More than what breakers count: who refuses
+    /// every call at once, for want of a key or a model, must not look like the fastest.
+    pub fn is_slow(self) -> bool {
+        let innocent = matches!(
+            self,
+            Verdict::Succeeded
+                | Verdict::ClientError
+                | Verdict::Cancelled
+                | Verdict::Deadline
+                | Verdict::OwnShortage
+                | Verdict::Reset { stale: true }
+        );
+        !innocent
+    }
+
     /// Whether the same provider may be asked once more, on another endpoint.
     pub fn may_repeat(self) -> bool {
         self.is_failure() || matches!(self, Verdict::RateLimited { .. })

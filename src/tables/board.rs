@@ -1,5 +1,5 @@
-//! The words that threads share. One epoch that cores read at each call; the rest is touched
-//! only where something failed.
+//! The words that threads share. One epoch that cores read at each call; the counts of providers
+//! with several endpoints; the rest is touched only where something failed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 
 use super::fact::Target;
+use super::load::Loads;
 use super::snapshot::Snapshot;
 use crate::base::ProviderId;
 use crate::base::ids::{ENDPOINTS_MAX, PROVIDERS_MAX};
@@ -21,6 +22,7 @@ pub struct Board {
     provider_probes: Box<[AtomicBool]>,
     endpoint_probes: Box<[AtomicBool]>,
     repeats: Box<[Repeats]>,
+    loads: Loads,
     stop: AtomicBool,
 }
 
@@ -51,6 +53,7 @@ impl Board {
             provider_probes: (0..PROVIDERS_MAX).map(|_| AtomicBool::new(false)).collect(),
             endpoint_probes: (0..ENDPOINTS_MAX).map(|_| AtomicBool::new(false)).collect(),
             repeats: (0..PROVIDERS_MAX).map(|_| Repeats::default()).collect(),
+            loads: Loads::new(),
             stop: AtomicBool::new(false),
         }
     }
@@ -112,6 +115,12 @@ impl Board {
         self.repeats[provider.index()]
             .granted
             .store(total, Ordering::Release);
+    }
+
+    /// What each endpoint has to do, and whether it is ready for more.
+    #[inline]
+    pub fn loads(&self) -> &Loads {
+        &self.loads
     }
 
     /// Asks the cores to end: the drain is over, or nobody waits for it. Office only.

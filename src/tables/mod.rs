@@ -6,6 +6,7 @@
 
 pub mod board;
 pub mod fact;
+pub mod load;
 pub mod meter;
 pub mod routes;
 pub mod snapshot;
@@ -16,6 +17,7 @@ mod testing;
 
 pub use board::Board;
 pub use fact::{Fact, ProbeOutcome, Target};
+pub use load::{EndpointLoad, Loads, Outstanding, Queue};
 pub use meter::{Limit, Meter, MeterId};
 pub use routes::Routes;
 pub use snapshot::{BreakerView, Snapshot, States, TargetState};

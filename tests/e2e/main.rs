@@ -3,6 +3,7 @@
 
 mod admin;
 mod attempts;
+mod balance;
 mod bodies;
 mod breakers;
 mod cli;

@@ -222,6 +222,33 @@ fn a_reload_keeps_what_is_known_of_a_target() {
 }
 
 #[test]
+fn what_is_new_or_has_returned_begins_with_a_small_share() {
+    let mut desk = desk();
+    let share = |desk: &Desk, endpoint| {
+        let load = desk.board.loads().of(EndpointId(endpoint));
+        load.burden(desk.clock.now()).share
+    };
+    let mut grown = config();
+    let more = provider("x", "us", "http://127.0.0.1:9199").endpoints;
+    grown.providers[1].endpoints.extend(more);
+    desk.put_in_force(grown, Vec::new()).expect("valid");
+    assert_eq!([share(&desk, 0), share(&desk, 1)], [1.0, 1.0]);
+    assert!(share(&desk, 2) < 0.5, "new in the list");
+    let now = desk.clock.now();
+    desk.take_in(&[failed(now); 5], now);
+    let probed = Fact::Probe {
+        target: Target::Endpoint(VENDOR_ENDPOINT),
+        outcome: ProbeOutcome::Succeeded,
+        at: Moment(u64::MAX / 2),
+    };
+    desk.take_in(&[probed; 2], now);
+    let states = &desk.board.snapshot().states;
+    let breaker = states.endpoint(VENDOR_ENDPOINT).breaker;
+    assert_eq!(breaker, BreakerView::Closed);
+    assert!(share(&desk, 1) < 0.5, "its breaker has closed");
+}
+
+#[test]
 fn a_limit_changes_with_a_reload_and_what_is_used_stays_used() {
     let mut desk = desk();
     let now = desk.clock.now();

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::check::{InvalidJson, members};
+use super::check::{InvalidJson, Key, members, members_within};
 
 /// The tokens of one call, from the provider's `usage`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +28,12 @@ pub struct Usage {
 /// # Errors
 /// [`InvalidJson`] if the body doesn't parse: the attempt has failed (SRP section 5).
 pub fn inspect_json(body: &[u8]) -> Result<Option<Usage>, InvalidJson> {
-    let mut usage = None;
-    members(body, |key, value| {
-        if key.reads("usage") {
-            usage = Some(value);
-        }
+    let mut counts = Counts::default();
+    members_within(body, "usage", |shown| match shown {
+        Some((key, value)) => counts.take(key, value),
+        None => counts = Counts::default(),
     })?;
-    Ok(usage.and_then(read_usage))
+    Ok(counts.usage())
 }
 
 /// The members of an object that tell how a call went, as raw text. Everything else is checked
@@ -60,7 +59,7 @@ impl<'b> Deserialize<'b> for Outline<'b> {
 
             fn visit_map<A: MapAccess<'b>>(self, mut map: A) -> Result<Outline<'b>, A::Error> {
                 let mut outline = Outline::default();
-                while let Some(Key(key)) = map.next_key()? {
+                while let Some(Name(key)) = map.next_key()? {
                     let slot = match &*key {
                         "type" => &mut outline.kind,
                         "choices" => &mut outline.choices,
@@ -83,7 +82,7 @@ impl<'b> Deserialize<'b> for Outline<'b> {
 
 /// A key, borrowed unless it is written with escapes.
 #[derive(Deserialize)]
-struct Key<'b>(#[serde(borrow)] Cow<'b, str>);
+struct Name<'b>(#[serde(borrow)] Cow<'b, str>);
 
 /// The members of a `usage` that count.
 const COUNTS: [&str; 5] = [
@@ -94,36 +93,54 @@ const COUNTS: [&str; 5] = [
     "total_tokens",
 ];
 
-/// Reads the counts of a `usage` value, which is valid JSON; `None` if it has none, or one that is
-/// no count, or one twice.
-pub(super) fn read_usage(value: &[u8]) -> Option<Usage> {
-    let mut counts = [const { None }; COUNTS.len()];
-    let mut doubt = false;
-    members(value, |key, value| {
+/// What a `usage` says.
+#[derive(Default)]
+struct Counts {
+    /// Of those that are there: none for `null`.
+    found: [Option<Option<u64>>; COUNTS.len()],
+    /// One is no count, or there twice.
+    doubt: bool,
+}
+
+impl Counts {
+    /// Takes a member in.
+    #[inline]
+    fn take(&mut self, key: Key<'_>, value: &[u8]) {
         if let Some(index) = COUNTS.iter().position(|name| key.reads(name)) {
             let count = match value {
                 b"null" => None,
                 digits => count(digits),
             };
-            doubt |= count.is_none() && value != b"null";
-            doubt |= counts[index].replace(count).is_some();
+            self.doubt |= count.is_none() && value != b"null";
+            self.doubt |= self.found[index].replace(count).is_some();
         }
-    })
-    .ok()?;
-    if doubt {
-        return None;
     }
-    let [prompt, input, completion, output, total] = counts.map(Option::flatten);
-    let (input, output) = (prompt.or(input), completion.or(output));
-    // Rerank servers report a total and nothing else: all of it was read.
-    let input = match (input, output) {
-        (None, None) => total?,
-        _ => input.unwrap_or(0),
-    };
-    Some(Usage {
-        input,
-        output: output.unwrap_or(0),
-    })
+
+    /// None if it has no counts, or is in doubt.
+    fn usage(self) -> Option<Usage> {
+        if self.doubt {
+            return None;
+        }
+        let [prompt, input, completion, output, total] = self.found.map(Option::flatten);
+        let (input, output) = (prompt.or(input), completion.or(output));
+        // Rerank servers report a total and nothing else: all of it was read.
+        let input = match (input, output) {
+            (None, None) => total?,
+            _ => input.unwrap_or(0),
+        };
+        Some(Usage {
+            input,
+            output: output.unwrap_or(0),
+        })
+    }
+}
+
+/// Reads the counts of a `usage` value, which is valid JSON; `None` if it has none, or one that is
+/// no count, or one twice.
+pub(super) fn read_usage(value: &[u8]) -> Option<Usage> {
+    let mut counts = Counts::default();
+    members(value, |key, value| counts.take(key, value)).ok()?;
+    counts.usage()
 }
 
 /// A number without sign, fraction and exponent, that fits.

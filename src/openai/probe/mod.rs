@@ -16,6 +16,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use super::error::ErrorCode;
 use members::Place;
@@ -179,9 +180,39 @@ pub(super) trait Skip: Copy {
         self.string_on(bytes, &mut Inside::from(at)).ok()
     }
 
-    /// The offset of the first byte from `at` on that can't stand in a string as it is: a quote, a
-    /// backslash, or a control character.
-    fn plain(self, bytes: &[u8], at: usize) -> Option<usize>;
+    /// Marks what holds a text together in its next block.
+    fn marks(self, block: &[u8; BLOCK], carry: &mut Carry) -> Marks;
+}
+
+/// Bytes looked at together: one bit each in a `u64`.
+pub(super) const BLOCK: usize = 64;
+
+/// What one block must know of the one before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Carry {
+    /// 1 if the first byte of the block is escaped.
+    escaped: u64,
+    /// All ones if the block begins inside a string.
+    in_string: u64,
+}
+
+impl Carry {
+    /// Whether a string is open.
+    #[inline]
+    pub(super) fn is_in_string(self) -> bool {
+        self.in_string != 0
+    }
+}
+
+/// Where something is in a block, one bit a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// Quotes that no backslash escapes, and the brackets, colons and commas outside of strings.
+    pub(super) signs: u64,
+    /// What a backslash in a string escapes.
+    pub(super) escaped: u64,
+    /// Control characters in strings, and backslashes outside.
+    pub(super) flaws: u64,
 }
 
 /// Something that skips again and again, to be compiled as a whole for a way of skipping.
@@ -242,7 +273,10 @@ impl Engine {
     /// The fastest that this processor runs.
     #[inline]
     pub fn best() -> Engine {
-        Engine::all().next().unwrap_or(Engine::SCALAR)
+        // To ask six features each time costs more than a small text.
+        static BEST: LazyLock<Engine> =
+            LazyLock::new(|| Engine::all().next().unwrap_or(Engine::SCALAR));
+        *BEST
     }
 }
 

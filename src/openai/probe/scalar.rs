@@ -1,6 +1,6 @@
 //! Skipping over JSON on any processor.
 
-use super::{Inside, Skip, Stop, is_alien};
+use super::{BLOCK, Carry, Inside, Marks, Skip, Stop, is_alien};
 
 /// Byte by byte, but for what `memchr` does better.
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +21,6 @@ impl Skip for Scalar {
         }
     }
 
-    fn plain(self, bytes: &[u8], at: usize) -> Option<usize> {
-        let stops = |&byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-        Some(at + bytes.get(at..)?.iter().position(stops)?)
-    }
-
     fn container_on(self, bytes: &[u8], inside: &mut Inside) -> Result<usize, Stop> {
         loop {
             if inside.in_string {
@@ -44,6 +39,39 @@ impl Skip for Scalar {
             if inside.depth == 0 {
                 return Ok(inside.at);
             }
+        }
+    }
+
+    fn marks(self, block: &[u8; BLOCK], carry: &mut Carry) -> Marks {
+        let (mut signs, mut escaped, mut flaws) = (0, 0, 0);
+        for (index, &byte) in block.iter().enumerate() {
+            let bit = 1 << index;
+            let in_string = carry.in_string != 0;
+            if std::mem::take(&mut carry.escaped) != 0 {
+                if in_string {
+                    escaped |= bit;
+                    flaws |= if byte <= 0x1f { bit } else { 0 };
+                }
+                continue;
+            }
+            match (byte, in_string) {
+                (b'"', _) => {
+                    signs |= bit;
+                    carry.in_string = !carry.in_string;
+                }
+                (b'\\', _) => {
+                    carry.escaped = 1;
+                    flaws |= if in_string { 0 } else { bit };
+                }
+                (0..=0x1f, true) => flaws |= bit,
+                (b'{' | b'}' | b'[' | b']' | b':' | b',', false) => signs |= bit,
+                _ => {}
+            }
+        }
+        Marks {
+            signs,
+            escaped,
+            flaws,
         }
     }
 }

@@ -19,7 +19,7 @@ use std::arch::x86_64::{
     _mm512_set1_epi8,
 };
 
-use super::{Inside, Skip, Stop, Work, is_alien};
+use super::{BLOCK, Carry, Inside, Marks, Skip, Stop, Work, is_alien};
 
 /// Proof that this processor has AVX2, CLMUL, POPCNT and BMI1: only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +49,6 @@ impl Avx512 {
     }
 }
 
-/// Bytes looked at together: one bit each in a `u64`.
-const BLOCK: usize = 64;
-
 /// A processor that looks at a block in few steps. A value is the proof that this one can.
 pub(in crate::openai) trait Wide: Copy {
     /// A block in its registers.
@@ -72,8 +69,11 @@ pub(in crate::openai) trait Block: Copy {
     /// Where `byte` is.
     fn equal(self, byte: u8) -> u64;
 
-    /// Where bytes are that can't stand in a string as they are.
-    fn stops(self) -> u64;
+    /// Where control characters are.
+    fn controls(self) -> u64;
+
+    /// Where brackets, colons and commas are.
+    fn signs(self) -> u64;
 
     /// Where an alien byte may be, or a `+`: those four differ in two bits only.
     fn alien_or_plus(self) -> u64;
@@ -114,19 +114,30 @@ impl Halves {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn stopping(self) -> u64 {
-        let quote = _mm256_set1_epi8(b'"'.cast_signed());
-        let backslash = _mm256_set1_epi8(b'\\'.cast_signed());
-        let control = _mm256_set1_epi8(CONTROL_LAST);
-        let stops = |half| {
-            let signs = _mm256_or_si256(
-                _mm256_cmpeq_epi8(half, quote),
-                _mm256_cmpeq_epi8(half, backslash),
+    fn controlling(self) -> u64 {
+        let last = _mm256_set1_epi8(CONTROL_LAST);
+        let controls = |half| _mm256_cmpeq_epi8(_mm256_max_epu8(half, last), last);
+        Halves::mask(controls(self.0), controls(self.1))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn signing(self) -> u64 {
+        let [opening, closing, colon, comma] =
+            [b'{', b'}', b':', b','].map(|sign| _mm256_set1_epi8(sign.cast_signed()));
+        let signs = |half, braced| {
+            let brackets = _mm256_or_si256(
+                _mm256_cmpeq_epi8(braced, opening),
+                _mm256_cmpeq_epi8(braced, closing),
             );
-            let controls = _mm256_cmpeq_epi8(_mm256_max_epu8(half, control), control);
-            _mm256_or_si256(signs, controls)
+            let between = _mm256_or_si256(
+                _mm256_cmpeq_epi8(half, colon),
+                _mm256_cmpeq_epi8(half, comma),
+            );
+            _mm256_or_si256(brackets, between)
         };
-        Halves::mask(stops(self.0), stops(self.1))
+        let braced = self.with(BRACE_BIT);
+        Halves::mask(signs(self.0, braced.0), signs(self.1, braced.1))
     }
 
     #[inline]
@@ -156,9 +167,15 @@ impl Block for Halves {
     }
 
     #[inline(always)]
-    fn stops(self) -> u64 {
+    fn controls(self) -> u64 {
         // SAFETY: as above.
-        unsafe { self.stopping() }
+        unsafe { self.controlling() }
+    }
+
+    #[inline(always)]
+    fn signs(self) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.signing() }
     }
 
     #[inline(always)]
@@ -187,9 +204,15 @@ impl Whole {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn stopping(self) -> u64 {
-        let controls = _mm512_cmple_epu8_mask(self.0, _mm512_set1_epi8(CONTROL_LAST));
-        self.equals(b'"') | self.equals(b'\\') | controls
+    fn controlling(self) -> u64 {
+        _mm512_cmple_epu8_mask(self.0, _mm512_set1_epi8(CONTROL_LAST))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn signing(self) -> u64 {
+        let braced = self.with(BRACE_BIT);
+        braced.equals(b'{') | braced.equals(b'}') | self.equals(b':') | self.equals(b',')
     }
 
     #[inline]
@@ -214,9 +237,15 @@ impl Block for Whole {
     }
 
     #[inline(always)]
-    fn stops(self) -> u64 {
+    fn controls(self) -> u64 {
         // SAFETY: as above.
-        unsafe { self.stopping() }
+        unsafe { self.controlling() }
+    }
+
+    #[inline(always)]
+    fn signs(self) -> u64 {
+        // SAFETY: as above.
+        unsafe { self.signing() }
     }
 
     #[inline(always)]
@@ -307,18 +336,9 @@ impl<W: Wide> Skip for W {
     }
 
     #[inline(always)]
-    fn plain(self, bytes: &[u8], at: usize) -> Option<usize> {
-        plain(self, bytes, at)
+    fn marks(self, block: &[u8; BLOCK], carry: &mut Carry) -> Marks {
+        marks(self, block, carry)
     }
-}
-
-/// What one block must know of the one before.
-#[derive(Clone, Copy, Default)]
-struct Carry {
-    /// 1 if the first byte of the block is escaped.
-    escaped: u64,
-    /// All ones if the block begins inside a string.
-    in_string: u64,
 }
 
 impl Carry {
@@ -415,14 +435,17 @@ fn string(wide: impl Wide, bytes: &[u8], inside: &mut Inside) -> Result<usize, S
 }
 
 #[inline(always)]
-fn plain(wide: impl Wide, bytes: &[u8], mut at: usize) -> Option<usize> {
-    for block in blocks(bytes, at) {
-        if let Some(offset) = first(wide.load(block).stops()) {
-            return Some(at + offset);
-        }
-        at += BLOCK;
+fn marks(wide: impl Wide, bytes: &[u8; BLOCK], carry: &mut Carry) -> Marks {
+    let block = wide.load(bytes);
+    let backslashes = block.equal(b'\\');
+    let escaped = carry.escaped(backslashes);
+    let quotes = block.equal(b'"') & !escaped;
+    let strings = carry.strings(wide, quotes);
+    Marks {
+        signs: quotes | (block.signs() & !strings),
+        escaped: escaped & strings,
+        flaws: (block.controls() & strings) | (backslashes & !strings),
     }
-    Some(at + first(wide.load(&rest(bytes, at)).stops())?)
 }
 
 #[inline(always)]

@@ -70,13 +70,15 @@ pub fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// A field line whose value is known to have nothing that would have to be replaced: it was made
 /// here, or came out of a head that has been parsed.
-#[inline]
+#[inline(always)]
 pub fn checked_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     debug_assert!(memchr::memchr3(b'\r', b'\n', 0, value).is_none());
     line(out, name, value);
 }
 
-#[inline]
+// Inlined wherever a name is known: then it is written by a few moves, and not by a copy of whatever
+// length. Of the instructions of a head's lines that is half.
+#[inline(always)]
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.reserve(name.len() + value.len() + 2 * CRLF.len());
     out.extend_from_slice(name.as_bytes());

@@ -21,6 +21,30 @@ pub struct Fields<'h, 'b> {
     head: &'b [u8],
     lines: &'h [httparse::Header<'b>],
     options: Options,
+    lengths: Lengths,
+}
+
+/// Which lengths the names of a head have. Most names that are asked for are of none of them: then
+/// no line need be looked at.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Lengths(u64);
+
+impl Lengths {
+    /// Longer names share a bit.
+    #[inline]
+    fn bit(name: &str) -> u64 {
+        1 << name.len().min(63)
+    }
+
+    #[inline]
+    pub fn add(&mut self, name: &str) {
+        self.0 |= Lengths::bit(name);
+    }
+
+    #[inline]
+    fn may_hold(self, name: &str) -> bool {
+        self.0 & Lengths::bit(name) != 0
+    }
 }
 
 impl<'h, 'b> Fields<'h, 'b> {
@@ -29,11 +53,13 @@ impl<'h, 'b> Fields<'h, 'b> {
         head: &'b [u8],
         lines: &'h [httparse::Header<'b>],
         options: Options,
+        lengths: Lengths,
     ) -> Fields<'h, 'b> {
         Fields {
             head,
             lines,
             options,
+            lengths,
         }
     }
 
@@ -82,7 +108,11 @@ impl<'h, 'b> Fields<'h, 'b> {
     /// The values of every line of that name (ASCII case-insensitive).
     #[inline]
     pub fn get_all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'b [u8]> + use<'h, 'b, 'n> {
-        self.lines
+        let lines = match self.lengths.may_hold(name) {
+            true => self.lines,
+            false => &[],
+        };
+        lines
             .iter()
             .filter(move |line| line.name.eq_ignore_ascii_case(name))
             .map(|line| line.value)

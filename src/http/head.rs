@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use super::bad_head::BadHead;
-use super::fields::{Fields, Options, Seen};
+use super::fields::{Fields, Lengths, Options, Seen};
 
 /// The most fields a head can ever have, whatever `HeadLimits::fields` says: the slots for them
 /// are on the stack.
@@ -107,6 +107,7 @@ pub(super) struct Survey<'b> {
     length: Seen<'b>,
     encoding: Seen<'b>,
     pub options: Options,
+    lengths: Lengths,
 }
 
 /// The framing that a message's fields declare, before its kind is considered.
@@ -126,8 +127,10 @@ impl<'b> Survey<'b> {
             length: Seen::Never,
             encoding: Seen::Never,
             options: Options::default(),
+            lengths: Lengths::default(),
         };
         for field in fields {
+            survey.lengths.add(field.name);
             let named = |name: &str| field.name.eq_ignore_ascii_case(name);
             match field.name.len() {
                 4 if named("host") => survey.host.again(field.value),
@@ -166,7 +169,7 @@ impl<'b> Survey<'b> {
 
     #[inline]
     pub fn fields<'h>(&self, head: &'b [u8], lines: &'h [httparse::Header<'b>]) -> Fields<'h, 'b> {
-        Fields::new(head, lines, self.options)
+        Fields::new(head, lines, self.options, self.lengths)
     }
 }
 

@@ -50,8 +50,7 @@ fn path_and_query<'b>(rest: &'b str, authority: Option<&'b str>) -> Option<Targe
         Some(mark) => (&rest[..mark], Some(&rest[mark + 1..])),
         None => (rest, None),
     };
-    let clean =
-        all_encoded(path, is_path_byte) && query.is_none_or(|q| all_encoded(q, is_query_byte));
+    let clean = all_encoded(path, PATH) && query.is_none_or(|query| all_encoded(query, QUERY));
     clean.then_some(Target {
         path: if path.is_empty() { "/" } else { path },
         query,
@@ -61,34 +60,47 @@ fn path_and_query<'b>(rest: &'b str, authority: Option<&'b str>) -> Option<Targe
 
 /// Every byte is allowed as it is, or part of a percent-encoding.
 #[inline]
-fn all_encoded(text: &str, allowed: fn(u8) -> bool) -> bool {
+fn all_encoded(text: &str, allowed: u8) -> bool {
     let bytes = text.as_bytes();
     bytes.iter().enumerate().all(|(at, &byte)| {
-        allowed(byte)
+        is_of(byte, allowed)
             || byte == b'%'
                 && matches!(bytes.get(at + 1..at + 3), Some(hex) if hex.iter().all(u8::is_ascii_hexdigit))
     })
 }
 
 /// `unreserved` and `sub-delims` of RFC 3986, which hosts, paths and queries have in common.
-#[inline]
-fn is_plain_byte(byte: u8) -> bool {
-    matches!(byte,
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
-        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
-}
-
+const PLAIN: u8 = 1;
 /// `pchar` and `/` (RFC 3986 section 3.3).
-#[inline]
-fn is_path_byte(byte: u8) -> bool {
-    is_plain_byte(byte) || matches!(byte, b'/' | b':' | b'@')
-}
-
+const PATH: u8 = 2;
 /// A query's bytes (RFC 3986 section 3.4), and the square brackets that OpenAI's own clients
 /// write bare in `include[]=`.
+const QUERY: u8 = 4;
+
+/// What each byte may stand in: read from a table, since the ranges would be compared one by one.
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < kinds.len() {
+        kinds[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                PLAIN | PATH | QUERY
+            }
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
+                PLAIN | PATH | QUERY
+            }
+            b'/' | b':' | b'@' => PATH | QUERY,
+            b'?' | b'[' | b']' => QUERY,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
 #[inline]
-fn is_query_byte(byte: u8) -> bool {
-    is_path_byte(byte) || matches!(byte, b'?' | b'[' | b']')
+fn is_of(byte: u8, kind: u8) -> bool {
+    KINDS[usize::from(byte)] & kind != 0
 }
 
 /// `uri-host [ ":" port ]` with a host that is not empty and no user information (RFC 9110
@@ -101,7 +113,7 @@ pub(super) fn is_host(value: &[u8]) -> bool {
                 return false;
             };
             let (inside, after) = (&rest[..end], &rest[end + 1..]);
-            let literal = |byte: &u8| is_plain_byte(*byte) || *byte == b':';
+            let literal = |byte: &u8| is_of(*byte, PLAIN) || *byte == b':';
             if !inside.iter().all(literal) {
                 return false;
             }
@@ -116,6 +128,6 @@ pub(super) fn is_host(value: &[u8]) -> bool {
             None => (value, &[][..]),
         },
     };
-    let named = |byte: &u8| is_plain_byte(*byte) || matches!(byte, b'%' | b':');
+    let named = |byte: &u8| is_of(*byte, PLAIN) || matches!(byte, b'%' | b':');
     !host.is_empty() && host.iter().all(named) && port.iter().all(u8::is_ascii_digit)
 }

@@ -8,6 +8,8 @@ use std::cell::RefCell;
 
 use monoio::buf::{IoBuf, IoBufMut};
 
+/// For field lines.
+pub const BRIEF: usize = 1024;
 /// For what may not come for a long time: the next request of an idle connection.
 pub const TINY: usize = 4 * 1024;
 /// For heads and small messages.
@@ -24,8 +26,8 @@ pub const TURN: usize = HUGE;
 pub const TAILROOM: usize = 16;
 
 /// Most idle buffers that a thread keeps of each size; further ones are freed.
-const KEPT: [usize; 4] = [1024, 256, 64, 16];
-const SIZES: [usize; 4] = [TINY, SMALL, LARGE, HUGE];
+const KEPT: [usize; 5] = [256, 1024, 256, 64, 16];
+const SIZES: [usize; 5] = [BRIEF, TINY, SMALL, LARGE, HUGE];
 
 thread_local! {
     static IDLE: RefCell<[Vec<Vec<u8>>; SIZES.len()]> = const { RefCell::new([const { Vec::new() }; SIZES.len()]) };
@@ -41,15 +43,25 @@ pub struct Buffer {
 impl Buffer {
     /// An empty buffer of at least `capacity` bytes; the sizes above are recycled.
     pub fn with_capacity(capacity: usize) -> Buffer {
-        let recycled = SIZES
-            .iter()
-            .position(|&size| capacity <= size)
-            .and_then(|class| IDLE.with_borrow_mut(|idle| idle[class].pop()));
-        let bytes = recycled.unwrap_or_else(|| {
-            let size = SIZES.iter().find(|&&size| capacity <= size);
-            Vec::with_capacity(size.copied().unwrap_or(capacity))
-        });
+        // A brief one is for those who ask for it: a read would soon fill it.
+        match SIZES[1..].iter().position(|&size| capacity <= size) {
+            Some(class) => Buffer::of_class(class + 1),
+            None => Buffer {
+                bytes: Vec::with_capacity(capacity),
+                start: 0,
+            },
+        }
+    }
+
+    fn of_class(class: usize) -> Buffer {
+        let recycled = IDLE.with_borrow_mut(|idle| idle[class].pop());
+        let bytes = recycled.unwrap_or_else(|| Vec::with_capacity(SIZES[class]));
         Buffer { bytes, start: 0 }
+    }
+
+    /// An empty buffer of [`BRIEF`] bytes.
+    pub fn brief() -> Buffer {
+        Buffer::of_class(0)
     }
 
     /// An empty buffer of [`TINY`] bytes.
@@ -188,21 +200,28 @@ impl Buffer {
 }
 
 impl Drop for Buffer {
+    #[inline]
     fn drop(&mut self) {
-        let Some(class) = SIZES.iter().position(|&size| size == self.bytes.capacity()) else {
-            return;
-        };
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        // Fails only while the thread is going down: then the memory is simply freed.
-        let _ = IDLE.try_with(|idle| {
-            if let Ok(mut idle) = idle.try_borrow_mut()
-                && idle[class].len() < KEPT[class]
-            {
-                idle[class].push(bytes);
-            }
-        });
+        // What has been taken out of is dropped more often than what has not.
+        if self.bytes.capacity() > 0 {
+            recycle(std::mem::take(&mut self.bytes));
+        }
     }
+}
+
+fn recycle(mut bytes: Vec<u8>) {
+    let Some(class) = SIZES.iter().position(|&size| size == bytes.capacity()) else {
+        return;
+    };
+    bytes.clear();
+    // Fails only while the thread is going down: then the memory is simply freed.
+    let _ = IDLE.try_with(|idle| {
+        if let Ok(mut idle) = idle.try_borrow_mut()
+            && idle[class].len() < KEPT[class]
+        {
+            idle[class].push(bytes);
+        }
+    });
 }
 
 // SAFETY: the bytes are on the heap and stay there while an operation owns the buffer, since

@@ -138,23 +138,29 @@ pub struct Writer {
 impl Writer {
     /// Sends the whole readable part, and gives the buffer back.
     pub async fn send(&mut self, mut buffer: Buffer) -> (io::Result<()>, Buffer) {
-        if self.sealed.is_some() {
-            let outcome = self.send_sealed(&mut buffer).await;
-            return (outcome, buffer);
-        }
-        self.send_as_it_is(buffer).await
+        let outcome = self.send_from(&mut buffer).await;
+        (outcome, buffer)
     }
 
-    async fn send_as_it_is(&mut self, mut buffer: Buffer) -> (io::Result<()>, Buffer) {
+    /// Sends the whole readable part. The buffer is not where it was borrowed from while the kernel
+    /// has it: whoever drops the sending half way finds an empty one.
+    pub async fn send_from(&mut self, buffer: &mut Buffer) -> io::Result<()> {
+        match self.sealed {
+            Some(_) => self.send_sealed(buffer).await,
+            None => self.send_as_it_is(buffer).await,
+        }
+    }
+
+    async fn send_as_it_is(&mut self, buffer: &mut Buffer) -> io::Result<()> {
         let unsent = Unsent(self.fd);
         let mut outcome = Ok(());
         while outcome.is_ok() && !buffer.is_empty() {
             let result;
-            (result, buffer) = self.half.write(buffer).await;
+            (result, *buffer) = self.half.write(std::mem::take(buffer)).await;
             outcome = progress(result).map(|sent| buffer.consume(sent));
         }
         unsent.over();
-        (outcome, buffer)
+        outcome
     }
 
     /// Sends a message in pieces.
@@ -195,20 +201,33 @@ fn progress(result: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-enum State {
+/// Where the read of a [`Reader`] stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// There is none.
     Idle,
-    Armed(Buffer),
+    /// The buffer is there, and nothing has been asked of the kernel yet.
+    Armed,
+    /// The kernel has the buffer.
     Reading,
-    Done(io::Result<usize>, Buffer),
+    /// The result is there, and the buffer.
+    Done,
+}
+
+/// What a reader and its coroutine pass to each other. In cells of their own: a poll looks at the
+/// stage alone, which is most often all that there is to see.
+struct Handover {
+    stage: Cell<Stage>,
+    buffer: Cell<Buffer>,
+    result: Cell<io::Result<usize>>,
 }
 
 /// The receiving half: a coroutine that lives as long as the connection. A read in flight is
 /// part of it, so whoever holds the reader can wait for it, look at it in passing, or hand the
 /// connection on, and no received byte is lost; one allocation serves every read.
 pub struct Reader {
-    state: Rc<Cell<State>>,
+    handover: Rc<Handover>,
     coroutine: Pin<Box<dyn Future<Output = Infallible>>>,
-    armed: bool,
 }
 
 /// Where a reader's bytes come from.
@@ -225,61 +244,60 @@ impl Source for OwnedReadHalf<TcpStream> {
 
 impl Reader {
     fn new(mut source: impl Source + 'static) -> Reader {
-        let state = Rc::new(Cell::new(State::Idle));
-        let shared = Rc::clone(&state);
+        let handover = Rc::new(Handover {
+            stage: Cell::new(Stage::Idle),
+            buffer: Cell::default(),
+            result: Cell::new(Ok(0)),
+        });
+        let shared = Rc::clone(&handover);
         let coroutine = Box::pin(async move {
             loop {
-                let buffer = poll_fn(|_| match shared.replace(State::Reading) {
-                    State::Armed(buffer) => Poll::Ready(buffer),
-                    // No waker is kept: `arm` is always followed by a poll.
-                    other => {
-                        shared.set(other);
-                        Poll::Pending
-                    }
+                // No waker is kept: `arm` is always followed by a poll.
+                poll_fn(|_| match shared.stage.get() {
+                    Stage::Armed => Poll::Ready(()),
+                    _ => Poll::Pending,
                 })
                 .await;
-                let (result, buffer) = source.read(buffer).await;
-                shared.set(State::Done(result, buffer));
+                shared.stage.set(Stage::Reading);
+                let (result, buffer) = source.read(shared.buffer.take()).await;
+                shared.buffer.set(buffer);
+                shared.result.set(result);
+                shared.stage.set(Stage::Done);
             }
         });
         Reader {
-            state,
+            handover,
             coroutine,
-            armed: false,
         }
     }
 
     /// Hands over the buffer that the next bytes are appended to. The read begins at the next
     /// poll. Does nothing but drop the buffer if a read is already under way.
     pub fn arm(&mut self, buffer: Buffer) {
-        if !self.armed {
-            self.state.set(State::Armed(buffer));
-            self.armed = true;
+        if !self.is_armed() {
+            self.handover.buffer.set(buffer);
+            self.handover.stage.set(Stage::Armed);
         }
     }
 
     /// Whether a buffer has been handed over and not come back.
     pub fn is_armed(&self) -> bool {
-        self.armed
+        self.handover.stage.get() != Stage::Idle
     }
 
     /// The result of the read that was armed, with its buffer: how many bytes came, 0 for the
     /// peer's end. Pending for ever if none is armed.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buffer)> {
-        if !self.armed {
+        if !self.is_armed() {
             return Poll::Pending;
         }
         let Poll::Pending = self.coroutine.as_mut().poll(cx);
-        match self.state.replace(State::Idle) {
-            State::Done(result, buffer) => {
-                self.armed = false;
-                Poll::Ready((result, buffer))
-            }
-            other => {
-                self.state.set(other);
-                Poll::Pending
-            }
+        let handover = &*self.handover;
+        if handover.stage.get() != Stage::Done {
+            return Poll::Pending;
         }
+        handover.stage.set(Stage::Idle);
+        Poll::Ready((handover.result.replace(Ok(0)), handover.buffer.take()))
     }
 
     /// Waits for the armed read.

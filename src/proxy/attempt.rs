@@ -12,7 +12,7 @@ use super::settle::Attempt;
 use super::verdict::Verdict;
 use crate::base::Moment;
 use crate::net::stream::is_own_shortage;
-use crate::net::{ClientTls, Conn, Ends, turn};
+use crate::net::{ClientTls, Conn, Ends, Recycled, turn};
 use crate::openai::fault::{Fault, read_fault};
 use crate::openai::{First, Usage, first_event, inspect_json};
 use crate::policy::limits::Timeouts;
@@ -23,7 +23,7 @@ pub const COMMIT_BYTES: usize = 64 * 1024;
 /// A response in hand that the client may have.
 pub struct Served {
     /// The response, with what has been read of it.
-    pub inbound: Box<Inbound>,
+    pub inbound: Recycled<Inbound>,
     /// What it will count as if it ends cleanly.
     pub verdict: Verdict,
     /// The usage that a complete body reported.
@@ -55,7 +55,7 @@ pub async fn make(
     // That not all of it could be sent is no verdict yet: a provider may answer before it has read
     // everything, and close. Then the answer counts.
     let _ = match compose(order, attempt.provider(), attempt.endpoint(), edits) {
-        Message::Flat(buffer) => conn.writer.send(buffer).await.0,
+        Message::Flat(mut buffer) => conn.writer.send_from(&mut buffer).await,
         Message::Pieces(pieces) => conn.writer.send_pieces(pieces).await,
     };
     let in_time = |verdict| late(core, call_until, verdict);
@@ -126,7 +126,7 @@ async fn connect(
 async fn judge(
     core: &Core,
     attempt: &Attempt<'_>,
-    mut inbound: Box<Inbound>,
+    mut inbound: Recycled<Inbound>,
     patience: Patience,
 ) -> Result<Served, Verdict> {
     let timeouts = &attempt.provider().timeouts;
@@ -196,7 +196,7 @@ fn refusal(inbound: &Inbound) -> Verdict {
 /// Reads until the first event that is neither a comment nor an error.
 async fn first_of_stream(
     core: &Core,
-    mut inbound: Box<Inbound>,
+    mut inbound: Recycled<Inbound>,
     patience: Patience,
     timeouts: &Timeouts,
 ) -> Result<Served, Verdict> {

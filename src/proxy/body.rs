@@ -101,7 +101,7 @@ impl<'r> Reading<'r> {
         if expects && client.input.is_empty() {
             let mut go_on = Buffer::small();
             go_on.extend(encode::CONTINUE);
-            if !client.send(go_on, self.patience()).await.0 {
+            if !client.send(&mut go_on, self.patience()).await {
                 return Err(Unread::Gone);
             }
         }

@@ -103,7 +103,7 @@ pub async fn run(
         operation: intake.operation,
         residency: &residency,
         request_id: request_id.as_bytes(),
-        forwarded: &intake.forwarded,
+        forwarded: intake.forwarded.readable(),
         body: &body,
     };
     let delivery = Delivery {

@@ -127,11 +127,11 @@ impl Client {
     }
 
     /// Sends bytes; a client that doesn't take them by `until` is cut off. False if it is gone.
-    pub async fn send(&mut self, buffer: Buffer, until: Moment) -> (bool, Buffer) {
+    pub async fn send(&mut self, buffer: &mut Buffer, until: Moment) -> bool {
         self.conn.deadline.set(until, Ends::All);
-        let (result, buffer) = self.conn.writer.send(buffer).await;
+        let sent = self.conn.writer.send_from(buffer).await;
         self.conn.deadline.clear();
-        (result.is_ok(), buffer)
+        sent.is_ok()
     }
 
     /// Closes after the last response: says so, and takes in what is still on its way.

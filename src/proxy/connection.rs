@@ -15,7 +15,7 @@ use super::reject::Rejection;
 use super::settle::Settlement;
 use crate::http::request::BadRequest;
 use crate::http::{HeadLimits, HeadSlots, Version, encode, parse_request};
-use crate::net::{Buffer, Conn, Ends, turn};
+use crate::net::{Buffer, Conn, Ends, Recycled, turn};
 use crate::openai::ErrorCode;
 use crate::tables::{Limit, Routes};
 use crate::telemetry::Outcome;
@@ -37,7 +37,7 @@ pub async fn serve(core: Rc<Core>, conn: Conn) {
             Ok(None) => return,
             Err(rejection) => Box::pin(refuse_unread(&core, &mut client, rejection)).await,
             Ok(Some((received, routes))) => {
-                Box::pin(answer_one(&core, &routes, &mut client, received)).await
+                Recycled::pin(answer_one(&core, &routes, &mut client, received)).await
             }
         };
         match after {
@@ -94,7 +94,7 @@ enum After {
 async fn receive(
     core: &Core,
     client: &mut Client,
-) -> Result<Option<(Box<Received>, Rc<Routes>)>, Rejection> {
+) -> Result<Option<(Recycled<Received>, Rc<Routes>)>, Rejection> {
     let mut begun = None;
     loop {
         let routes = core.routes();
@@ -133,14 +133,14 @@ fn read_head(
     core: &Core,
     routes: &Routes,
     input: &[u8],
-) -> Result<Option<Box<Received>>, BadRequest> {
+) -> Result<Option<Recycled<Received>>, BadRequest> {
     let limits = HeadLimits {
         bytes: routes.limits.head_bytes,
         fields: routes.limits.headers,
     };
     let mut slots = HeadSlots::new();
     let head = parse_request(input, &limits, &mut slots)?;
-    Ok(head.map(|head| Box::new(Received::new(core, routes, &head))))
+    Ok(head.map(|head| Recycled::new(Received::new(core, routes, &head))))
 }
 
 fn bad_request(bad: BadRequest) -> Rejection {
@@ -170,7 +170,7 @@ async fn answer_one(
     core: &Core,
     routes: &Routes,
     client: &mut Client,
-    received: Box<Received>,
+    received: Recycled<Received>,
 ) -> After {
     let mut settlement = Settlement::open(core, received.request_id, routes.access_log);
     let (after, outcome) = answer(core, routes, client, received, &mut settlement).await;
@@ -182,7 +182,7 @@ async fn answer(
     core: &Core,
     routes: &Routes,
     client: &mut Client,
-    received: Box<Received>,
+    received: Recycled<Received>,
     settlement: &mut Settlement<'_>,
 ) -> (After, Outcome) {
     client.begin(received.bytes, &routes.limits);
@@ -195,8 +195,8 @@ async fn answer(
         client.conn.deadline.introduce();
     }
     let (framing, expects) = (received.framing, received.expect_continue);
-    let intake = match received.wish {
-        Ok(Wish::Call(ref intake)) => {
+    let intake = match &received.wish {
+        Ok(Wish::Call(intake)) => {
             if let Err(rejection) = admit(core, routes, settlement, intake) {
                 manner.persistent &= body::skip(client, framing);
                 return refuse(core, client, settlement, rejection, manner).await;
@@ -206,20 +206,20 @@ async fn answer(
         Ok(Wish::ModelList(key)) => {
             manner.persistent &= body::skip(client, framing);
             settlement.record_mut().key = Some(key.id);
-            let body = models::list(routes, &key);
+            let body = models::list(routes, key);
             return say(core, client, settlement, &body, manner).await;
         }
         Ok(Wish::Model(key, id)) => {
             manner.persistent &= body::skip(client, framing);
             settlement.record_mut().key = Some(key.id);
-            return match models::one(routes, &key, &id) {
+            return match models::one(routes, key, id) {
                 Ok(body) => say(core, client, settlement, &body, manner).await,
                 Err(rejection) => refuse(core, client, settlement, rejection, manner).await,
             };
         }
         Err(rejection) => {
             manner.persistent &= body::skip(client, framing);
-            return refuse(core, client, settlement, rejection, manner).await;
+            return refuse(core, client, settlement, rejection.clone(), manner).await;
         }
     };
     let reading = Reading::new(core, routes, intake, settlement.started());
@@ -308,14 +308,14 @@ async fn say(
 async fn finish(
     core: &Core,
     client: &mut Client,
-    response: Buffer,
+    mut response: Buffer,
     manner: Manner,
     outcome: Outcome,
 ) -> (After, Outcome) {
     let until = core.recently() + core.routes().timeouts.stream_idle;
-    match client.send(response, until).await {
-        (false, _) => (After::Abort, Outcome::ClientGone),
-        (true, _) if manner.persistent => (After::Next, outcome),
-        (true, _) => (After::Close, outcome),
+    match client.send(&mut response, until).await {
+        false => (After::Abort, Outcome::ClientGone),
+        true if manner.persistent => (After::Next, outcome),
+        true => (After::Close, outcome),
     }
 }

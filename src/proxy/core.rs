@@ -13,7 +13,7 @@ use super::leases::{Allowance, Exhausted, Leases};
 use super::memory::Memory;
 use super::targets::Targets;
 use crate::base::{Clock, EndpointId, Moment, Prng};
-use crate::net::{ClientTls, Deadlines, Pool, Terms};
+use crate::net::{ClientTls, Deadlines, Pool, Recycled, Terms};
 use crate::tables::{Board, Fact, MeterId, Routes, View};
 use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
 
@@ -195,8 +195,8 @@ impl Core {
     }
 
     /// Keeps the connection of a finished response for the endpoint's next call, if it can be.
-    pub fn keep(&self, endpoint: EndpointId, inbound: Box<Inbound>) {
-        if let Some(conn) = inbound.into_reusable() {
+    pub fn keep(&self, endpoint: EndpointId, inbound: Recycled<Inbound>) {
+        if let Some(conn) = inbound.into_inner().into_reusable() {
             self.pool.borrow_mut().put(endpoint, conn, self.recently());
         }
     }

@@ -8,7 +8,7 @@ use crate::base::Moment;
 use crate::http::chunked::ChunkedDecoder;
 use crate::http::{HeadLimits, HeadSlots, ResponseFraming, ResponseHead, hop, parse_response};
 use crate::net::buffer::{HUGE, LARGE, SMALL};
-use crate::net::{Buffer, Conn, Ends};
+use crate::net::{Buffer, Conn, Ends, Recycled};
 
 /// Room in front of what is read from a provider, for a chunk size of our own.
 pub const HEADROOM: usize = 32;
@@ -66,8 +66,8 @@ pub struct Inbound {
     pub status: u16,
     /// What the body is.
     pub kind: Kind,
-    /// The fields that the client gets, as lines.
-    pub fields: Vec<u8>,
+    /// The fields that the client gets, as lines, until it has got them.
+    pub fields: Buffer,
     /// How long the provider asks to be left alone.
     pub retry_after: Option<Duration>,
     /// The length that the provider declared.
@@ -89,7 +89,7 @@ impl Inbound {
         mut conn: Conn,
         reused: bool,
         patience: Patience,
-    ) -> Result<Box<Inbound>, Verdict> {
+    ) -> Result<Recycled<Inbound>, Verdict> {
         conn.deadline.set(patience.ends(), Ends::All);
         if !conn.reader.is_armed() {
             conn.reader
@@ -126,7 +126,7 @@ impl Inbound {
     }
 
     /// Boxed: it goes through many hands, and each would keep room for all of it.
-    fn with(conn: Conn, buffer: Buffer, head: Head) -> Result<Box<Inbound>, Verdict> {
+    fn with(conn: Conn, buffer: Buffer, head: Head) -> Result<Recycled<Inbound>, Verdict> {
         conn.deadline.clear();
         let (payload, length) = match head.framing {
             ResponseFraming::None => (Payload::Length(0), Some(0)),
@@ -134,7 +134,7 @@ impl Inbound {
             ResponseFraming::Chunked => (Payload::Chunked(ChunkedDecoder::new()), None),
             ResponseFraming::UntilClose => (Payload::UntilClose, None),
         };
-        let mut inbound = Box::new(Inbound {
+        let mut inbound = Recycled::new(Inbound {
             conn,
             buffer,
             status: head.status,
@@ -256,7 +256,7 @@ struct Head {
     persistent: bool,
     kind: Kind,
     retry_after: Option<Duration>,
-    fields: Vec<u8>,
+    fields: Buffer,
     bytes: usize,
 }
 
@@ -268,8 +268,8 @@ impl Head {
         let Some(head) = parsed.map_err(|_| Verdict::Invalid)? else {
             return Ok(None);
         };
-        let mut fields = Vec::with_capacity(128);
-        hop::forward_response_fields(&head.fields, &mut fields);
+        let mut fields = Buffer::brief();
+        hop::forward_response_fields(&head.fields, fields.vec());
         Ok(Some(Head {
             status: head.status,
             framing: head.framing,
@@ -351,7 +351,7 @@ mod tests {
                 // As long as the answer takes to go out.
                 settle().await;
                 let mut pool = Pool::new(ANSWER_HEADROOM);
-                let reusable = inbound.into_reusable().unwrap();
+                let reusable = inbound.into_inner().into_reusable().unwrap();
                 pool.put(EndpointId(0), reusable, Moment(0));
                 assert_eq!(pool.idle(), kept);
             }

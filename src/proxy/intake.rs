@@ -5,6 +5,7 @@ use super::core::Core;
 use super::reject::Rejection;
 use crate::base::KeyDigest;
 use crate::http::{Fields, RequestFraming, RequestHead, Version, hop};
+use crate::net::Buffer;
 use crate::openai::{BodyKind, ErrorCode, NoRoute, Operation, Route, route};
 use crate::policy::residency::{self, JurisdictionSet};
 use crate::tables::Routes;
@@ -53,7 +54,7 @@ pub struct Intake {
     /// What `X-Sovereign-Residency` says, if it was sent.
     pub residency: Option<JurisdictionSet>,
     /// The field lines that go on to a provider.
-    pub forwarded: Vec<u8>,
+    pub forwarded: Buffer,
     /// `content-type` of a form, for its boundary.
     pub content_type: Vec<u8>,
 }
@@ -94,8 +95,8 @@ fn wish(routes: &Routes, head: &RequestHead<'_, '_>) -> Result<Wish, Rejection> 
     supply(fields)?;
     let content_type = media_type(fields, operation)?;
     measure(routes, head.framing)?;
-    let mut forwarded = Vec::with_capacity(512);
-    hop::forward_request_fields(fields, &mut forwarded);
+    let mut forwarded = Buffer::brief();
+    hop::forward_request_fields(fields, forwarded.vec());
     Ok(Wish::Call(Intake {
         operation,
         key,
@@ -243,15 +244,34 @@ fn request_id(core: &Core, fields: &Fields<'_, '_>) -> InlineText<128> {
 
 /// An id for a request that brought none.
 pub fn new_request_id(core: &Core) -> InlineText<128> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut id = *b"req_00000000000000000000000000000000";
     let mut prng = core.prng.borrow_mut();
-    for half in id[4..].chunks_exact_mut(16) {
-        let mut bits = prng.next_u64();
-        for digit in half {
-            *digit = DIGITS[(bits & 15) as usize];
-            bits >>= 4;
-        }
+    for eight in id[4..].as_chunks_mut::<8>().0 {
+        *eight = hex(prng.next_u64() as u32);
     }
     InlineText::new(&id)
+}
+
+/// The eight hexadecimal digits of a number, all at once: each digit has a byte of a word.
+fn hex(number: u32) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let mut digits = u64::from(number);
+    digits = (digits | digits << 16) & 0x0000_ffff_0000_ffff;
+    digits = (digits | digits << 8) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits | digits << 4) & (0x0f * ONES);
+    // 1 in each byte that is a letter's: from 10 on, 6 more carry into the fifth bit.
+    let letters = ((digits + 6 * ONES) >> 4) & ONES;
+    let text = digits + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'9' - 1);
+    text.to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn digits_are_written_as_they_are_read() {
+        for number in [0, 0x0123_4567, 0x89ab_cdef, 0xa9f0_9a0f, u32::MAX] {
+            let text = super::hex(number);
+            assert_eq!(text, format!("{number:08x}").as_bytes());
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::net::Buffer;
 use crate::openai::{ErrorCode, ProbeError, write_body};
 
 /// An error response in the making.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rejection {
     /// Which row of SRP section 2.
     pub code: ErrorCode,

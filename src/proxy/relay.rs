@@ -15,7 +15,7 @@ use super::verdict::Verdict;
 use crate::base::Moment;
 use crate::http::{Version, encode};
 use crate::net::buffer::TURN;
-use crate::net::{Buffer, turn};
+use crate::net::{Buffer, Recycled, turn};
 use crate::openai::{Operation, StreamScanner, Usage, UsageSearch, write_error_event};
 use crate::telemetry::Outcome;
 
@@ -125,14 +125,14 @@ impl Passage<'_, '_> {
     /// The head, at the commit point: in the core's scratch, which is given back when it is sent.
     fn head(
         &self,
-        inbound: &Inbound,
+        inbound: &mut Inbound,
         settlement: &Settlement<'_>,
         delimited: Delimited,
     ) -> Vec<u8> {
         let mut out = self.core.scratch.take();
         out.clear();
         encode::status_line(&mut out, inbound.status);
-        out.extend_from_slice(&inbound.fields);
+        out.extend_from_slice(std::mem::take(&mut inbound.fields).readable());
         let took = (inbound.kind != Kind::Events).then(|| settlement.took_ms());
         answer::stamp(&mut out, settlement, took);
         if let Some(provider) = self.provider {
@@ -192,7 +192,7 @@ impl Way<'_, '_, '_> {
     async fn body(
         &mut self,
         client: &mut Client,
-        mut inbound: Box<Inbound>,
+        mut inbound: Recycled<Inbound>,
         settlement: &Settlement<'_>,
         whole: Ending,
     ) -> Ending {
@@ -204,7 +204,7 @@ impl Way<'_, '_, '_> {
             (false, None) => passage.open_ended(),
         };
         let chunked = delimited == Delimited::Chunked;
-        let head = passage.head(&inbound, settlement, delimited);
+        let head = passage.head(&mut inbound, settlement, delimited);
         let mut payload = std::mem::take(&mut inbound.buffer);
         let mut first = Some(head);
         // A whole one has been inspected; a longer one is searched as it passes.
@@ -218,15 +218,16 @@ impl Way<'_, '_, '_> {
             if end {
                 inbound.watch();
             }
-            let Some(used) = self.send(client, payload, first.take(), chunked, end).await else {
+            let sent = self.send(client, &mut payload, first.take(), chunked, end);
+            if !sent.await {
                 return Ending::gone(None);
-            };
+            }
             if end {
                 passage.core.keep(passage.attempt.endpoint().id, inbound);
                 let usage = search.and_then(|search| search.usage()).or(whole.usage);
                 return Ending { usage, ..whole };
             }
-            inbound.buffer = inbound.next_buffer(used);
+            inbound.buffer = inbound.next_buffer(payload);
             match passage.more(client, &mut inbound).await {
                 None => return Ending::gone(None),
                 Some(Err(verdict)) => {
@@ -243,13 +244,13 @@ impl Way<'_, '_, '_> {
     async fn events(
         &mut self,
         client: &mut Client,
-        mut inbound: Box<Inbound>,
+        mut inbound: Recycled<Inbound>,
         settlement: &Settlement<'_>,
     ) -> Ending {
         let passage = self.passage;
         let delimited = passage.open_ended();
         let chunked = delimited == Delimited::Chunked;
-        let mut first = Some(passage.head(&inbound, settlement, delimited));
+        let mut first = Some(passage.head(&mut inbound, settlement, delimited));
         let mut scanner = StreamScanner::new(passage.operation, passage.strip_usage);
         let mut tail = Vec::new();
         let mut window = std::mem::take(&mut inbound.buffer);
@@ -260,9 +261,9 @@ impl Way<'_, '_, '_> {
                 inbound.watch();
             }
             if !window.is_empty() || ends || first.is_some() {
-                match self.send(client, window, first.take(), chunked, ends).await {
-                    Some(used) => window = used,
-                    None => return Ending::gone(scanner.usage()),
+                let sent = self.send(client, &mut window, first.take(), chunked, ends);
+                if !sent.await {
+                    return Ending::gone(scanner.usage());
                 }
             }
             if ends {
@@ -299,23 +300,23 @@ impl Way<'_, '_, '_> {
         }
     }
 
-    /// Sends payload, framed for the client, behind the head if that is still to come. Gives the
-    /// buffer back; None if the client is gone.
+    /// Sends payload, framed for the client, behind the head if that is still to come. False if the
+    /// client is gone.
     async fn send(
         &mut self,
         client: &mut Client,
-        mut payload: Buffer,
+        payload: &mut Buffer,
         head: Option<Vec<u8>>,
         chunked: bool,
         end: bool,
-    ) -> Option<Buffer> {
+    ) -> bool {
         let turn = self.sent / TURN as u64;
         self.sent += payload.len() as u64;
         if self.sent / TURN as u64 > turn {
             turn::pass_behind_io().await;
         }
         if chunked {
-            frame(&mut payload, end);
+            frame(payload, end);
         }
         if let Some(head) = head {
             // Head and first body bytes leave in one write.
@@ -323,7 +324,7 @@ impl Way<'_, '_, '_> {
                 let mut both = Buffer::with_capacity(head.len() + payload.len());
                 both.extend(&head);
                 both.extend(payload.readable());
-                payload = both;
+                *payload = both;
             }
             self.passage.core.scratch.replace(head);
         }
@@ -332,8 +333,7 @@ impl Way<'_, '_, '_> {
         // One that takes a little now and then has no longer than the call has; the last words may
         // come after it.
         let until = idle.min(self.passage.call_until.max(now + LAST_WORDS));
-        let (alive, used) = client.send(payload, until).await;
-        alive.then_some(used)
+        client.send(payload, until).await
     }
 
     /// The stream's death, in a form that its client can type. No `[DONE]`, no last chunk.
@@ -367,7 +367,7 @@ impl Way<'_, '_, '_> {
             &message,
             sequence,
         );
-        self.send(client, event, None, chunked, false).await;
+        self.send(client, &mut event, None, chunked, false).await;
     }
 }
 

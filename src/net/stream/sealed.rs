@@ -239,18 +239,18 @@ impl Drop for Sealed {
 impl Writer {
     pub(super) async fn send_sealed(&mut self, message: &mut impl Message) -> io::Result<()> {
         while let Some(sealed) = &self.sealed
-            && let Some(out) = sealed.window(message)?
+            && let Some(mut out) = sealed.window(message)?
         {
-            self.send_as_it_is(out).await.0?;
+            self.send_as_it_is(&mut out).await?;
         }
         Ok(())
     }
 
     pub(super) async fn send_good_bye(&mut self) {
-        let Some(words) = self.sealed.as_ref().and_then(Sealed::good_bye) else {
+        let Some(mut words) = self.sealed.as_ref().and_then(Sealed::good_bye) else {
             return;
         };
         // Who doesn't hear it, hears the end of the connection.
-        let _ = self.send_as_it_is(words).await;
+        let _ = self.send_as_it_is(&mut words).await;
     }
 }

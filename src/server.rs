@@ -19,7 +19,7 @@ use crate::telemetry::{AccessLog, Sink};
 use crate::worker::Worker;
 
 /// Sockets without which a core is of little use.
-const SOCKETS_MIN: usize = 16;
+pub const SOCKETS_MIN: usize = 16;
 
 /// How an instance is run, beside what its configuration says.
 pub struct Options {

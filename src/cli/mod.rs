@@ -3,6 +3,7 @@
 mod accredit;
 mod check;
 mod completions;
+mod doctor;
 mod key;
 mod log;
 mod man;
@@ -29,6 +30,7 @@ const MORE: &str = "\
 Examples:
   srpd demo                                    see it at work, on this machine alone
   srpd check /etc/srpd/srpd.toml               is the configuration right?
+  srpd doctor --config /etc/srpd/srpd.toml     is the host?
   srpd serve --config /etc/srpd/srpd.toml      run it
 
 Exit status:
@@ -68,6 +70,8 @@ enum Command {
     Serve(serve::Arguments),
     #[command(after_long_help = check::MORE)]
     Check(check::Arguments),
+    #[command(after_long_help = doctor::MORE)]
+    Doctor(doctor::Arguments),
     /// Show srpd at work, with upstreams of its own that can be broken
     ///
     /// Starts four providers and srpd in front of them, on loopback, and prints how to ask them and
@@ -106,6 +110,10 @@ enum Failure {
     Start(#[from] StartError),
     #[error(transparent)]
     Demo(#[from] DemoError),
+    #[error("no such process, or /proc isn't mounted")]
+    NoProcess,
+    #[error("problems: {0}")]
+    Unfit(usize),
     #[error("the office panicked: this is a defect")]
     Panicked,
 }
@@ -161,6 +169,7 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Demo => Ok(demo::run()?),
         Command::Check(arguments) => check::run(&arguments, out),
+        Command::Doctor(arguments) => doctor::run(&arguments, out),
         Command::Key(command) => key::run(&command, out),
         Command::Accredit(command) => accredit::run(command, out),
         Command::Completions(completions) => completions::run(&completions, out),

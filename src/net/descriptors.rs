@@ -7,7 +7,7 @@ use std::io;
 const KEPT: usize = 96;
 
 /// What is taken to be open at the start if nobody says.
-const UNKNOWN: usize = 64;
+pub const UNKNOWN: usize = 64;
 
 /// Of each core's runtime, beside its sockets.
 const PER_CORE: usize = 4;

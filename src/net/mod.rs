@@ -5,6 +5,7 @@
 //! than monoio could stand behind them.
 
 pub mod buffer;
+pub mod clock;
 pub mod cpu;
 pub mod deadline;
 pub mod descriptors;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use srpd::base::{CapabilityId, EndpointId, KeyDigest, KeyId, Moment, ProviderId};
 use srpd::http::{self, ChunkedDecoder, HeadLimits, HeadSlots};
 use srpd::openai::{self, Operation, StreamScanner};
+use srpd::policy::balance::Balance;
 use srpd::policy::breaker::{BreakerConfig, Detector};
 use srpd::policy::chain::{Chain, Link};
 use srpd::policy::limits::{Limits, Timeouts};
@@ -379,6 +380,7 @@ fn provider((position, country): (u16, &str)) -> Provider {
         jurisdiction: jurisdiction(country),
         endpoints: vec![Endpoint {
             id: EndpointId(position),
+            rank: position.into(),
             addresses: vec![([127, 0, 0, 1], 9101).into()],
             authority: "127.0.0.1:9101".into(),
             prefix: "/v1".into(),
@@ -387,6 +389,7 @@ fn provider((position, country): (u16, &str)) -> Provider {
         api_key: None,
         timeouts: timeouts(),
         breaker: breaker(),
+        balance: Balance::LeastLoaded,
     }
 }
 

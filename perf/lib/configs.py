@@ -10,8 +10,8 @@ from . import processes
 NEVER = 1_000_000  # failures that a breaker is to bear where what is measured is failing over
 
 
-def nginx(home, address, upstream, failing=None, access=False, tls=None):
-    """`failing`: an upstream that is tried first."""
+def nginx(home, address, upstream, failing=None, access=False, tls=None, others=()):
+    """`failing`: an upstream that is tried first; `others`: upstreams that take turns with it."""
     log = f"access_log {home}/access.log combined buffer=64k flush=1s;" if access else "access_log off;"
     temporary = "\n".join(
         f"  {kind}_temp_path {home}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -21,7 +21,7 @@ def nginx(home, address, upstream, failing=None, access=False, tls=None):
     ssl_certificate_key {tls[1]};
     ssl_session_cache shared:tls:16m;
     ssl_protocols TLSv1.3;"""
-    servers = f"server {upstream};" if failing is None else f"server {failing} max_fails=0; server {upstream} backup;"
+    servers = " ".join(f"server {one};" for one in (upstream, *others)) if failing is None else f"server {failing} max_fails=0; server {upstream} backup;"
     repeats = "" if failing is None else "proxy_next_upstream error timeout http_500 non_idempotent;"
     return f"""
 daemon off;
@@ -158,8 +158,10 @@ def litellm(upstream, failing=None):
     })
 
 
-def srpd(home, binary, address, admin, key, upstream=processes.UPSTREAM, failing=None, access=False, tls=None):
-    """One core, one key, one capability; the backstop has to be there, and is never needed."""
+def srpd(home, binary, address, admin, key, upstream=processes.UPSTREAM, failing=None, access=False, tls=None,
+         others=(), balance="least_loaded"):
+    """One core, one key, one capability; the backstop has to be there, and is never needed. `others`: further
+    endpoints, chosen among by `balance`."""
     seed, accreditation = home / "authority.key", home / "backstop.json"
     backstop = f"http://{upstream}"
     public_key = subprocess.run(
@@ -209,7 +211,8 @@ models = {{ "*" = "canned-1" }}
 [[provider]]
 name = "canned"
 jurisdiction = "au"
-endpoints = ["http://{upstream}"]
+endpoints = {json.dumps([f"http://{one}" for one in (upstream, *others)])}
+balance = "{balance}"
 models = {{ smart = "canned-1" }}
 
 [[capability]]

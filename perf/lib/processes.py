@@ -56,7 +56,11 @@ def spawn(command, log, cpu=None, environment=None):
 
 def start(command, log, address, cpu=None, environment=None, seconds_max=START_SECONDS_MAX):
     """Starts a server and waits until it accepts. Raises Failed, with the end of its log, if it doesn't."""
-    process = spawn(command, log, cpu, environment)
+    return wait_open(spawn(command, log, cpu, environment), log, address, seconds_max)
+
+
+def wait_open(process, log, address, seconds_max=START_SECONDS_MAX):
+    """Waits until a server accepts. Raises Failed, with the end of its log, if it doesn't."""
     deadline = time.monotonic() + seconds_max
     while time.monotonic() < deadline and process.poll() is None:
         if is_open(address):
@@ -64,7 +68,7 @@ def start(command, log, address, cpu=None, environment=None, seconds_max=START_S
         time.sleep(0.02)
     stop(process)
     log.seek(0)
-    raise Failed(f"did not come up: {' '.join(map(str, command))}\n{log.read()[-2000:]}")
+    raise Failed(f"did not come up: {' '.join(map(str, process.args))}\n{log.read()[-2000:]}")
 
 
 def stop(process):
@@ -113,6 +117,18 @@ def cpu_ticks(pid):
         # The name in parentheses may hold spaces: fields count from after it.
         fields = pathlib.Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
+    return total
+
+
+def cpu_nanos(pid):
+    """Time on a CPU of a process and what it has started so far, of all threads that live, ns."""
+    total = 0
+    for member in family(pid):
+        for task in pathlib.Path(f"/proc/{member}/task").glob("*/schedstat"):
+            try:
+                total += int(task.read_text().split()[0])
+            except OSError:
+                continue  # the thread has ended
     return total
 
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::model::{
     Allowed, Capability, Config, Cores, Driver, Key, LogFormat, Models, Provider, Tls,
 };
+use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
 use crate::policy::meter::Rate;
@@ -146,6 +147,10 @@ fn provider(provider: &Provider) -> Value {
         "api_key": provider.api_key.as_ref().map(|_| "set"),
         "timeouts": provider_timeouts(&provider.timeouts),
         "breaker": breaker(&provider.breaker),
+        "balance": match provider.balance {
+            Balance::LeastLoaded => "least_loaded",
+            Balance::Prefix => "prefix",
+        },
     })
 }
 

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::base::{KeyDigest, Secret};
 use crate::net::{ClientTls, ServerTls};
+use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
 use crate::policy::meter::Rate;
@@ -162,6 +163,8 @@ pub struct Provider {
     pub timeouts: Timeouts,
     /// The instance's breaker figures with this provider's overrides.
     pub breaker: BreakerConfig,
+    /// How one of its endpoints is chosen.
+    pub balance: Balance,
 }
 
 impl Provider {

@@ -16,6 +16,7 @@ use super::{Surroundings, credential};
 use crate::base::Secret;
 use crate::base::ids::ENDPOINTS_MAX;
 use crate::net::ClientTls;
+use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::Timeouts;
 use crate::policy::residency::Jurisdiction;
@@ -52,6 +53,7 @@ pub(super) struct Draft<'t> {
     api_key: Option<Secret>,
     timeouts: Timeouts,
     breaker: BreakerConfig,
+    balance: Balance,
 }
 
 impl Draft<'_> {
@@ -67,6 +69,7 @@ impl Draft<'_> {
             api_key: self.api_key,
             timeouts: self.timeouts,
             breaker: self.breaker,
+            balance: self.balance,
         })
     }
 }
@@ -115,8 +118,15 @@ pub(super) fn read<'t>(
         api_key: api_key.and_then(|table| credential::read(table, context.surroundings)),
         timeouts: figures::provider_timeouts(table.table("timeouts"), context.timeouts),
         breaker: figures::breaker(table.table("breaker"), context.breaker),
+        balance: table.choice(
+            "balance",
+            [
+                ("least_loaded", Balance::LeastLoaded),
+                ("prefix", Balance::Prefix),
+            ],
+        ),
     };
-    table.not_built(&["location", "capacity", "price", "balance", "health"]);
+    table.not_built(&["location", "capacity", "price", "health"]);
     table.finish();
     draft
 }

@@ -264,7 +264,6 @@ fn of_the_whole_format_each_part_that_is_not_built_is_refused_by_name() {
             "provider[0].location",
             "provider[0].capacity",
             "provider[0].price",
-            "provider[0].balance",
             "provider[0].health",
             "provider[1].location",
             "provider[1].capacity",

@@ -8,6 +8,7 @@ use super::registry::{Registry, RegistryFull};
 use super::resolve::{Resolved, pinned};
 use crate::base::{EndpointId, ProviderId, Secret};
 use crate::config::{self, Allowed, Config};
+use crate::policy::balance::hash::hash;
 use crate::policy::chain::{Chain, ChainError, Link};
 use crate::tables::Routes;
 use crate::tables::routes::{Capability, CapabilitySet, Endpoint, Key, Keys, Model, Provider};
@@ -141,6 +142,7 @@ fn build_provider(
         endpoints.push(Endpoint {
             id: endpoint_id,
             addresses,
+            rank: hash(0, endpoint.url.as_bytes()),
             authority: endpoint.authority().into(),
             prefix: endpoint.prefix.as_str().into(),
             tls: endpoint.tls.clone(),
@@ -154,6 +156,7 @@ fn build_provider(
         api_key: provider.api_key.as_ref().map(field_line),
         timeouts: provider.timeouts,
         breaker: provider.breaker,
+        balance: provider.balance,
     })
 }
 

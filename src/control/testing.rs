@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::Secret;
 use crate::config::*;
+use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
 use crate::policy::meter::Rate;
@@ -66,6 +67,7 @@ pub fn provider(name: &str, code: &str, url: &str) -> Provider {
         api_key: None,
         timeouts: timeouts(),
         breaker: breaker(),
+        balance: Balance::LeastLoaded,
     }
 }
 

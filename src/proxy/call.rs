@@ -2,7 +2,7 @@
 //! is one unit: one settlement, and at most one response.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ops::Range;
 use std::pin::pin;
 
@@ -17,11 +17,13 @@ use super::reject::Rejection;
 use super::relay::Passage;
 use super::settle::{Attempt, Settlement};
 use super::targets::Permit;
+use super::trail;
 use super::verdict::Verdict;
 use crate::base::Moment;
 use crate::openai::{
     BodyKind, ErrorCode, FormProbe, Operation, probe, probe_form, with_include_usage,
 };
+use crate::policy::balance::{Balance, Trail};
 use crate::policy::chain::{Candidate, Itinerary};
 use crate::policy::residency::Residency;
 use crate::tables::Routes;
@@ -62,6 +64,8 @@ struct Routed<'c, 'r> {
     until: Moment,
     /// No attempt has failed but for want of something on our side.
     short: Cell<bool>,
+    /// Made for the first provider that is balanced by prefix.
+    trail: OnceCell<Box<Trail>>,
 }
 
 /// What the client is sent of a call that was committed to: nothing of it is the request's body.
@@ -122,6 +126,7 @@ pub async fn run(
         residency,
         until: delivery.until,
         short: Cell::new(true),
+        trail: OnceCell::new(),
     };
     let travelled = routed.travel(client, itinerary, settlement).await;
     // No attempt follows: the answer may take its time, and the body need not wait for it.
@@ -244,7 +249,11 @@ impl<'c> Routed<'c, '_> {
         while now < self.until {
             let next = itinerary.next(|candidate| {
                 let provider = self.provider(candidate.provider())?;
-                core.with_view(|view| core.targets.borrow_mut().take(view, provider, None, now))
+                let trail = self.trail(provider);
+                core.with_view(|view| {
+                    let mut targets = core.targets.borrow_mut();
+                    targets.take(view, provider, trail, None, now)
+                })
             });
             let Some((candidate, permit)) = next else {
                 return Err(End::Rejected(self.nobody(itinerary.attempts(), now)));
@@ -286,9 +295,21 @@ impl<'c> Routed<'c, '_> {
             if !itinerary.may_repeat(&again) {
                 return None;
             }
-            permit = core.permit_repeat(tried, verdict, core.recently())?;
+            let trail = self.trail(tried.provider);
+            permit = core.permit_repeat(tried, trail, verdict, core.recently())?;
             candidate = itinerary.repeat(again).ok()?;
         }
+    }
+
+    /// What tells where the call's prompt may be known, if the provider is balanced by that.
+    fn trail(&self, provider: &Provider) -> Option<&Trail> {
+        (provider.balance == Balance::Prefix).then(|| {
+            let Order {
+                forwarded, body, ..
+            } = self.order;
+            let made = || trail::of(forwarded, self.ask.capability, self.ask.form, body.bytes());
+            &**self.trail.get_or_init(|| Box::new(made()))
+        })
     }
 
     fn provider(&self, position: u16) -> Option<&'c Provider> {

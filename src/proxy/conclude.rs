@@ -7,6 +7,7 @@ use super::core::Core;
 use super::targets::Permit;
 use super::verdict::Verdict;
 use crate::base::{EndpointId, Moment};
+use crate::policy::balance::Trail;
 use crate::tables::routes::Provider;
 use crate::tables::{Fact, ProbeOutcome, Target};
 
@@ -73,7 +74,13 @@ impl Core {
     /// Leave for one more attempt at the same provider, after `verdict` on one of its endpoints:
     /// on another endpoint, or on the same one if its reused connection had died. None without
     /// one, or with the provider's budget for repeats used up.
-    pub fn permit_repeat(&self, tried: Tried<'_>, verdict: Verdict, now: Moment) -> Option<Permit> {
+    pub fn permit_repeat(
+        &self,
+        tried: Tried<'_>,
+        trail: Option<&Trail>,
+        verdict: Verdict,
+        now: Moment,
+    ) -> Option<Permit> {
         let Tried { provider, endpoint } = tried;
         let permit = self.with_view(|view| {
             let mut targets = self.targets.borrow_mut();
@@ -86,7 +93,7 @@ impl Core {
             }
             verdict
                 .may_repeat()
-                .then(|| targets.take(view, provider, Some(endpoint), now))?
+                .then(|| targets.take(view, provider, trail, Some(endpoint), now))?
         })?;
         if self.with_view(|view| view.board().take_repeat(provider.id)) {
             return Some(permit);

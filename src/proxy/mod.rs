@@ -30,6 +30,7 @@ pub mod strain;
 pub mod targets;
 #[cfg(test)]
 mod testing;
+mod trail;
 pub mod verdict;
 
 pub use connection::serve;

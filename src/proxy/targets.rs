@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::verdict::Verdict;
 use crate::base::ids::{ENDPOINTS_MAX, PROVIDERS_MAX};
 use crate::base::{EndpointId, Moment, Prng};
-use crate::policy::balance::{Burden, two_of};
+use crate::policy::balance::{Burden, Choice, Memory, Replica, Trail, remember, two_of};
 use crate::policy::breaker::{BreakerConfig, Detector};
 use crate::tables::routes::{Endpoint, Provider};
 use crate::tables::{BreakerView, Loads, Outstanding, Routes, Target, TargetState, View};
@@ -78,6 +78,10 @@ pub struct Targets {
     /// What all cores know of the endpoints' loads.
     loads: Rc<Loads>,
     random: Prng,
+    /// Which endpoints know which beginnings of prompts. Made when a provider first asks for it.
+    memory: Option<Box<Memory>>,
+    /// Room for those among whom is chosen.
+    replicas: Vec<Replica>,
 }
 
 /// Leave to use one endpoint of a provider for one attempt.
@@ -145,6 +149,8 @@ impl Targets {
             endpoints: (0..ENDPOINTS_MAX).map(|_| None).collect(),
             loads: Rc::new(view.board().loads().clone()),
             random: Prng::new(seed),
+            memory: None,
+            replicas: Vec::new(),
         };
         targets.reconfigure(view.routes());
         targets
@@ -247,16 +253,60 @@ impl Targets {
         }
     }
 
+    /// Which endpoint to ask for a conversation: the one that may know its beginning
+    /// ([`prefix`](crate::policy::balance::prefix)), or one that is to be probed.
+    fn follow(
+        &mut self,
+        view: &View,
+        provider: &Provider,
+        trail: &Trail,
+        not: Option<EndpointId>,
+        now: Moment,
+    ) -> Option<usize> {
+        let mut replicas = std::mem::take(&mut self.replicas);
+        replicas.clear();
+        let mut probe = None;
+        for (position, endpoint) in provider.endpoints.iter().enumerate() {
+            match self.stance(view, endpoint, not, now) {
+                Stance::Closed => {}
+                Stance::HalfOpen => probe = Some(position),
+                Stance::Open => replicas.push(self.replica(position, endpoint, now)),
+            }
+        }
+        let of = u64::from(provider.id.0);
+        let memory = self.memory.get_or_insert_default();
+        let chosen = Choice::among(&replicas).make(trail, memory, of);
+        if let (None, Some(chosen)) = (probe, chosen) {
+            remember(memory, trail, of, chosen.id);
+        }
+        self.replicas = replicas;
+        probe.or(chosen.map(|chosen| chosen.position))
+    }
+
+    fn replica(&self, position: usize, endpoint: &Endpoint, now: Moment) -> Replica {
+        let burden = self.burden(endpoint, now);
+        Replica {
+            position,
+            id: endpoint.id.0,
+            rank: endpoint.rank,
+            calls: burden.calls(),
+            slowed: burden.pace.slowed(now),
+            share: burden.share,
+        }
+    }
+
     fn burden(&self, endpoint: &Endpoint, now: Moment) -> Burden {
         self.loads.of(endpoint.id).burden(now)
     }
 
-    /// An endpoint of the provider that may be used now, other than `not`. One that is chosen
-    /// counts as under way until the permit is dropped, if there was a choice.
+    /// An endpoint of the provider that may be used now, other than `not`: by `trail` if there is
+    /// one. The one that is chosen counts as under way until the permit is dropped, if there was a
+    /// choice.
     pub fn take(
         &mut self,
         view: &View,
         provider: &Provider,
+        trail: Option<&Trail>,
         not: Option<EndpointId>,
         now: Moment,
     ) -> Option<Permit> {
@@ -268,7 +318,10 @@ impl Targets {
         let provider_probe = matches!(self.ask(view, target, now)?, Pass::AsProbe);
         // Again if another core takes a probe slot in between: that endpoint is closed then.
         for _ in 0..count {
-            let chosen = self.choose(view, provider, not, now);
+            let chosen = match trail {
+                Some(trail) => self.follow(view, provider, trail, not, now),
+                None => self.choose(view, provider, not, now),
+            };
             let chosen = chosen.and_then(|it| Some((it, provider.endpoints.get(it)?)));
             let Some((position, endpoint)) = chosen else {
                 break;

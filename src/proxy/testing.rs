@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::core::{Core, CoreParts};
 use crate::base::{Clock, EndpointId, ProviderId};
+use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
 use crate::policy::residency::{Groups, Jurisdiction};
@@ -81,6 +82,7 @@ fn routes(endpoints: u16) -> Routes {
     let endpoints = (0..endpoints).map(|id| Endpoint {
         id: EndpointId(id),
         addresses: vec![([127, 0, 0, 1], 9).into()],
+        rank: u64::from(id),
         authority: "p.example".into(),
         prefix: "/v1".into(),
         tls: None,
@@ -104,6 +106,7 @@ fn routes(endpoints: u16) -> Routes {
             rate_limit_gate: second,
             quota_gate: second,
         },
+        balance: Balance::LeastLoaded,
     };
     Routes {
         keys: HashMap::default(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::meter::{Meter, MeterId};
 use crate::base::{CapabilityId, EndpointId, KeyDigest, KeyId, ProviderId, Secret};
 use crate::net::{ClientTls, ServerTls};
+use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::chain::Chain;
 use crate::policy::limits::{Limits, Timeouts};
@@ -179,6 +180,8 @@ pub struct Provider {
     pub timeouts: Timeouts,
     /// Its breakers' figures.
     pub breaker: BreakerConfig,
+    /// How one of its endpoints is chosen.
+    pub balance: Balance,
 }
 
 /// An endpoint of a provider.
@@ -189,6 +192,9 @@ pub struct Endpoint {
     /// Where to connect: the literal address, or what its name resolved to inside the pinned
     /// ranges. Empty while nothing is known: then it is not available.
     pub addresses: Vec<SocketAddr>,
+    /// A hash of its URL, by which all cores and instances prefer the same endpoint for the same
+    /// conversation.
+    pub rank: u64,
     /// The `Host` field value.
     pub authority: Box<str>,
     /// What goes in front of `/chat/completions`.

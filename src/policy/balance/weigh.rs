@@ -44,6 +44,11 @@ pub struct Burden {
 }
 
 impl Burden {
+    /// Calls that it has, whosever.
+    pub fn calls(&self) -> u32 {
+        self.outstanding.saturating_add(self.others)
+    }
+
     /// Calls ahead of the next one. One that waits counts twice: its whole answer is still to be
     /// made.
     fn ahead(&self) -> f32 {

@@ -16,7 +16,7 @@ impl Bench {
         let provider = &self.snapshot.routes.providers[0];
         self.core.with_view(|view| {
             let mut targets = self.core.targets.borrow_mut();
-            targets.take(view, provider, None, NOW)
+            targets.take(view, provider, None, None, NOW)
         })
     }
 

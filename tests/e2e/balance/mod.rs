@@ -1,5 +1,7 @@
 //! Which of a provider's replicas a call goes to, seen from the replicas.
 
+mod prefix;
+
 use std::collections::BTreeSet;
 use std::thread;
 
@@ -11,7 +13,7 @@ pub fn fleet(replicas: &[Upstream], backstop: &Upstream, more: &str) -> Setup {
     of_urls(&urls, backstop, more)
 }
 
-fn of_urls(urls: &[String], backstop: &Upstream, more: &str) -> Setup {
+pub fn of_urls(urls: &[String], backstop: &Upstream, more: &str) -> Setup {
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
     Setup::bare(&backstop.url())
         .provider("fleet", "au", &urls, more)
@@ -40,7 +42,7 @@ pub fn begin(srpd: &Instance, ask: &Ask) -> Client {
     client
 }
 
-fn under_way(srpd: &Instance) -> f64 {
+pub fn under_way(srpd: &Instance) -> f64 {
     srpd.metric("srpd_endpoint_calls", &["fleet"])
 }
 

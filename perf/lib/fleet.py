@@ -4,6 +4,7 @@ import json
 import random
 import re
 import secrets
+import time
 import urllib.request
 
 from . import configs, install, processes
@@ -72,14 +73,23 @@ class Fleet:
     """Servers with cold caches."""
 
     def __init__(self, options, log):
-        first = processes.free_address()
         self.process = processes.spawn(
             [options.load, "fleet", "--endpoints", ENDPOINTS, "--slots", SLOTS, "--prefill", PREFILL, "--decode", DECODE,
-             "--cache-tokens", CACHE_TOKENS, "--jitter", "10%", "--listen", first, "--cpu", processes.OTHER_CPU], log,
+             "--cache-tokens", CACHE_TOKENS, "--jitter", "10%", "--cpu", processes.OTHER_CPU], log,
         )
-        host, port = first.split(":")
-        self.addresses = [f"{host}:{int(port) + number}" for number in range(ENDPOINTS)]
-        processes.wait_open(self.process, log, self.addresses[-1])
+        self.addresses = self._addresses(log)
+
+    def _addresses(self, log):
+        """Where it listens, as it says itself. Raises Failed."""
+        deadline = time.monotonic() + processes.START_SECONDS_MAX
+        while time.monotonic() < deadline and self.process.poll() is None:
+            log.seek(0)
+            said = re.findall(r"^http://(\S+)\n", log.read(), re.MULTILINE)
+            if len(said) == ENDPOINTS:
+                return said
+            time.sleep(0.02)
+        self.stop()
+        raise processes.Failed("the fleet did not come up")
 
     def cache(self):
         """Prompt tokens that were looked up in all caches, and those that were found."""

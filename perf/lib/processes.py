@@ -56,11 +56,7 @@ def spawn(command, log, cpu=None, environment=None):
 
 def start(command, log, address, cpu=None, environment=None, seconds_max=START_SECONDS_MAX):
     """Starts a server and waits until it accepts. Raises Failed, with the end of its log, if it doesn't."""
-    return wait_open(spawn(command, log, cpu, environment), log, address, seconds_max)
-
-
-def wait_open(process, log, address, seconds_max=START_SECONDS_MAX):
-    """Waits until a server accepts. Raises Failed, with the end of its log, if it doesn't."""
+    process = spawn(command, log, cpu, environment)
     deadline = time.monotonic() + seconds_max
     while time.monotonic() < deadline and process.poll() is None:
         if is_open(address):
@@ -68,7 +64,7 @@ def wait_open(process, log, address, seconds_max=START_SECONDS_MAX):
         time.sleep(0.02)
     stop(process)
     log.seek(0)
-    raise Failed(f"did not come up: {' '.join(map(str, process.args))}\n{log.read()[-2000:]}")
+    raise Failed(f"did not come up: {' '.join(map(str, command))}\n{log.read()[-2000:]}")
 
 
 def stop(process):

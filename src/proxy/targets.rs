@@ -253,8 +253,9 @@ impl Targets {
         }
     }
 
-    /// Which endpoint to ask for a conversation: the one that may know its beginning
-    /// ([`prefix`](crate::policy::balance::prefix)), or one that is to be probed.
+    /// Which endpoint to ask for a conversation, and how many bytes it has to read of it: the one
+    /// that may know its beginning ([`prefix`](crate::policy::balance::prefix)), or one that is
+    /// to be probed.
     fn follow(
         &mut self,
         view: &View,
@@ -262,7 +263,7 @@ impl Targets {
         trail: &Trail,
         not: Option<EndpointId>,
         now: Moment,
-    ) -> Option<usize> {
+    ) -> Option<(usize, u64)> {
         let mut replicas = std::mem::take(&mut self.replicas);
         replicas.clear();
         let mut probe = None;
@@ -277,10 +278,11 @@ impl Targets {
         let memory = self.memory.get_or_insert_default();
         let chosen = Choice::among(&replicas).make(trail, memory, of);
         if let (None, Some(chosen)) = (probe, chosen) {
-            remember(memory, trail, of, chosen.id);
+            remember(memory, trail, of, chosen.replica.id);
         }
         self.replicas = replicas;
-        probe.or(chosen.map(|chosen| chosen.position))
+        let chosen = chosen.map(|chosen| (chosen.replica.position, chosen.reading));
+        probe.map(|position| (position, 0)).or(chosen)
     }
 
     fn replica(&self, position: usize, endpoint: &Endpoint, now: Moment) -> Replica {
@@ -290,6 +292,7 @@ impl Targets {
             id: endpoint.id.0,
             rank: endpoint.rank,
             calls: burden.calls(),
+            reading: self.loads.of(endpoint.id).reading(),
             slowed: burden.pace.slowed(now),
             share: burden.share,
         }
@@ -320,10 +323,10 @@ impl Targets {
         for _ in 0..count {
             let chosen = match trail {
                 Some(trail) => self.follow(view, provider, trail, not, now),
-                None => self.choose(view, provider, not, now),
+                None => self.choose(view, provider, not, now).map(|it| (it, 0)),
             };
-            let chosen = chosen.and_then(|it| Some((it, provider.endpoints.get(it)?)));
-            let Some((position, endpoint)) = chosen else {
+            let chosen = chosen.and_then(|it| Some((it, provider.endpoints.get(it.0)?)));
+            let Some(((position, reading), endpoint)) = chosen else {
                 break;
             };
             if let Some(pass) = self.ask(view, Target::Endpoint(endpoint.id), now) {
@@ -332,7 +335,7 @@ impl Targets {
                     fresh: false,
                     provider_probe,
                     endpoint_probe: matches!(pass, Pass::AsProbe),
-                    outstanding: self.count(provider, endpoint.id, now),
+                    outstanding: self.count(provider, endpoint.id, reading, now),
                 });
             }
         }
@@ -342,8 +345,15 @@ impl Targets {
         None
     }
 
-    fn count(&self, provider: &Provider, endpoint: EndpointId, now: Moment) -> Option<Outstanding> {
-        (provider.endpoints.len() > 1).then(|| Outstanding::begin(&self.loads, endpoint, now))
+    fn count(
+        &self,
+        provider: &Provider,
+        endpoint: EndpointId,
+        reading: u64,
+        now: Moment,
+    ) -> Option<Outstanding> {
+        let has_choice = provider.endpoints.len() > 1;
+        has_choice.then(|| Outstanding::begin(&self.loads, endpoint, reading, now))
     }
 
     /// One endpoint of the provider, for a connection of its own.
@@ -367,7 +377,7 @@ impl Targets {
                 fresh: true,
                 provider_probe,
                 endpoint_probe: matches!(pass, Pass::AsProbe),
-                outstanding: self.count(provider, endpoint, now),
+                outstanding: self.count(provider, endpoint, 0, now),
             }),
             None => {
                 if provider_probe {

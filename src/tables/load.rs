@@ -32,6 +32,8 @@ pub struct EndpointLoad {
     calls: AtomicU64,
     /// A [`Pace`]. Two cores that note something at the same time may lose one of the two.
     pace: [AtomicU64; 2],
+    /// Bytes of prompts that are to be read before the calls that wait get their first tokens.
+    reading: AtomicU64,
     /// What the endpoint says; see [`pack`].
     queue: AtomicU64,
     /// From when it can be used; [`NOT_READY`]: it can't.
@@ -65,6 +67,12 @@ impl EndpointLoad {
     /// Calls among them that have no first token yet.
     pub fn awaiting(&self) -> u32 {
         (self.calls.load(Ordering::Relaxed) >> 32) as u32
+    }
+
+    /// Bytes of prompts that it has to read, as far as is known. Kept for providers that are
+    /// balanced by prefix.
+    pub fn reading(&self) -> u64 {
+        self.reading.load(Ordering::Relaxed)
     }
 
     /// How soon its first tokens come.
@@ -176,6 +184,7 @@ pub struct Outstanding {
     loads: Rc<Loads>,
     endpoint: EndpointId,
     awaiting: Cell<bool>,
+    reading: u64,
     begun: Moment,
 }
 
@@ -186,14 +195,24 @@ impl std::fmt::Debug for Loads {
 }
 
 impl Outstanding {
-    /// Counts a call that is sent now.
-    pub fn begin(loads: &Rc<Loads>, endpoint: EndpointId, now: Moment) -> Outstanding {
-        let calls = &loads.of(endpoint).calls;
-        calls.fetch_add(ONE_CALL + ONE_AWAITING, Ordering::Relaxed);
+    /// Counts a call that is sent now, with which the endpoint has `reading` bytes more to read.
+    pub fn begin(
+        loads: &Rc<Loads>,
+        endpoint: EndpointId,
+        reading: u64,
+        now: Moment,
+    ) -> Outstanding {
+        let load = loads.of(endpoint);
+        load.calls
+            .fetch_add(ONE_CALL + ONE_AWAITING, Ordering::Relaxed);
+        if reading > 0 {
+            load.reading.fetch_add(reading, Ordering::Relaxed);
+        }
         Outstanding {
             loads: Rc::clone(loads),
             endpoint,
             awaiting: Cell::new(true),
+            reading,
             begun: now,
         }
     }
@@ -203,7 +222,14 @@ impl Outstanding {
         if self.awaiting.take() {
             let load = self.loads.of(self.endpoint);
             load.calls.fetch_sub(ONE_AWAITING, Ordering::Relaxed);
+            self.has_been_read(load);
             load.note_pace(load.pace().served(now.since(self.begun), now));
+        }
+    }
+
+    fn has_been_read(&self, load: &EndpointLoad) {
+        if self.reading > 0 {
+            load.reading.fetch_sub(self.reading, Ordering::Relaxed);
         }
     }
 
@@ -216,12 +242,15 @@ impl Outstanding {
 
 impl Drop for Outstanding {
     fn drop(&mut self) {
+        let load = self.loads.of(self.endpoint);
         let word = match self.awaiting.get() {
-            true => ONE_CALL + ONE_AWAITING,
+            true => {
+                self.has_been_read(load);
+                ONE_CALL + ONE_AWAITING
+            }
             false => ONE_CALL,
         };
-        let calls = &self.loads.of(self.endpoint).calls;
-        calls.fetch_sub(word, Ordering::Relaxed);
+        load.calls.fetch_sub(word, Ordering::Relaxed);
     }
 }
 
@@ -239,25 +268,25 @@ mod tests {
     fn a_call_counts_from_its_beginning_to_its_end_and_waits_until_it_is_served() {
         let loads = Rc::new(Loads::new());
         let counts = || (loads.of(ONE).outstanding(), loads.of(ONE).awaiting());
-        let first = Outstanding::begin(&loads, ONE, NOW);
-        let second = Outstanding::begin(&loads, ONE, NOW);
-        assert_eq!(counts(), (2, 2));
+        let first = Outstanding::begin(&loads, ONE, 500, NOW);
+        let second = Outstanding::begin(&loads, ONE, 70, NOW);
+        assert_eq!((counts(), loads.of(ONE).reading()), ((2, 2), 570));
         assert_eq!(loads.of(OTHER).outstanding(), 0);
         let later = NOW + Duration::from_millis(40);
         first.served(later);
         first.served(later);
-        assert_eq!(counts(), (2, 1));
+        assert_eq!((counts(), loads.of(ONE).reading()), ((2, 1), 70));
         assert_eq!(loads.of(ONE).pace().micros(later), Some(40_000.0));
         drop(first);
         assert_eq!(counts(), (1, 1));
         drop(second);
-        assert_eq!(counts(), (0, 0));
+        assert_eq!((counts(), loads.of(ONE).reading()), ((0, 0), 0));
     }
 
     #[test]
     fn a_failure_makes_it_slow_until_it_returns() {
         let loads = Rc::new(Loads::new());
-        let call = Outstanding::begin(&loads, ONE, NOW);
+        let call = Outstanding::begin(&loads, ONE, 0, NOW);
         call.failed(NOW);
         assert_eq!(loads.of(ONE).pace().slowed(NOW), 4.0);
         loads.of(ONE).returned(NOW);
@@ -273,7 +302,7 @@ mod tests {
         let loads = Rc::new(Loads::new());
         let load = loads.of(ONE);
         assert_eq!(load.queue(), None);
-        let ours = [(); 3].map(|()| Outstanding::begin(&loads, ONE, NOW));
+        let ours = [(); 3].map(|()| Outstanding::begin(&loads, ONE, 0, NOW));
         let said = |waiting, running| Queue { waiting, running };
         load.set_queue(Some(said(2, 6)));
         assert_eq!(load.queue(), Some(said(2, 6)));
@@ -307,8 +336,8 @@ mod tests {
         let loads = Loads::new();
         let cancel_many = || {
             let mine = Rc::new(loads.clone());
-            for turn in 0..50_000 {
-                let call = Outstanding::begin(&mine, ONE, NOW);
+            for turn in 0..50_000u64 {
+                let call = Outstanding::begin(&mine, ONE, turn % 5, NOW);
                 match turn % 3 {
                     0 => call.served(NOW),
                     1 => call.failed(NOW),
@@ -321,5 +350,6 @@ mod tests {
         });
         let load = loads.of(ONE);
         assert_eq!((load.outstanding(), load.awaiting()), (0, 0));
+        assert_eq!(load.reading(), 0);
     }
 }

@@ -10,7 +10,7 @@ pub mod weigh;
 
 pub use memory::Memory;
 pub use pace::Pace;
-pub use prefix::{Choice, Replica, remember};
+pub use prefix::{Choice, Chosen, Replica, remember};
 pub use trail::Trail;
 pub use weigh::{Burden, SLOW_START, grown, two_of};
 

@@ -12,6 +12,22 @@ const FIRST_BYTES: usize = 256;
 /// how much of it is known can be told to within a fifth.
 pub const BEGINNINGS_MAX: usize = 32;
 
+/// Where each beginning ends.
+const ENDS: [usize; BEGINNINGS_MAX] = {
+    let mut ends = [FIRST_BYTES; BEGINNINGS_MAX];
+    let mut index = 1;
+    while index < BEGINNINGS_MAX {
+        ends[index] = ends[index - 1] + ends[index - 1] / 4;
+        index += 1;
+    }
+    ends
+};
+
+/// How many bytes the beginning at an index below [`BEGINNINGS_MAX`] has.
+pub(super) fn end_of(index: usize) -> u64 {
+    ENDS[index] as u64
+}
+
 /// Where a call comes from, as far as prefix caches care.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trail {
@@ -20,6 +36,8 @@ pub struct Trail {
     /// The hash of each beginning of the text, the shortest first.
     beginnings: [u64; BEGINNINGS_MAX],
     count: usize,
+    /// Bytes of the whole text.
+    length: u64,
     /// The hash of a text that is shorter than the shortest beginning.
     short: u64,
 }
@@ -31,6 +49,7 @@ impl Trail {
             key: Some(hash(kind, key)),
             beginnings: [0; BEGINNINGS_MAX],
             count: 0,
+            length: 0,
             short: 0,
         }
     }
@@ -42,11 +61,12 @@ impl Trail {
             key: None,
             beginnings: [0; BEGINNINGS_MAX],
             count: 0,
+            length: parts.iter().map(|part| part.len() as u64).sum(),
             short: 0,
         };
         let mut chain = model;
         // What is left of the block that is being hashed.
-        let (mut end, mut left) = (FIRST_BYTES, FIRST_BYTES);
+        let mut left = ENDS[0];
         for part in parts {
             let mut rest = *part;
             while rest.len() >= left && trail.count < BEGINNINGS_MAX {
@@ -55,8 +75,8 @@ impl Trail {
                 trail.beginnings[trail.count] = chain;
                 trail.count += 1;
                 rest = after;
-                left = end / 4;
-                end += left;
+                let next = ENDS.get(trail.count).copied().unwrap_or(usize::MAX);
+                left = next - ENDS[trail.count - 1];
             }
             if trail.count == BEGINNINGS_MAX {
                 break;
@@ -66,6 +86,11 @@ impl Trail {
         }
         trail.short = chain;
         trail
+    }
+
+    /// Bytes of the text; 0 if there is a key instead.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     /// The key's hash.
@@ -108,20 +133,12 @@ mod tests {
         pairs.take_while(|(one, other)| one == other).count()
     }
 
-    /// Where the beginnings end.
-    fn ends() -> Vec<usize> {
-        let grow = |end: &usize| Some(end + end / 4);
-        std::iter::successors(Some(FIRST_BYTES), grow)
-            .take(BEGINNINGS_MAX)
-            .collect()
-    }
-
     #[test]
     fn beginnings_grow_to_a_quarter_of_a_mebibyte() {
         let text = vec![b'x'; 1 << 20];
         assert_eq!(trail(&text).beginnings().len(), BEGINNINGS_MAX);
-        assert!((230_000..270_000).contains(ends().last().unwrap()));
-        for (index, end) in ends().into_iter().enumerate() {
+        assert!((230_000..270_000).contains(&ENDS[BEGINNINGS_MAX - 1]));
+        for (index, end) in ENDS.into_iter().enumerate() {
             assert_eq!(trail(&text[..end - 1]).count, index);
             assert_eq!(trail(&text[..end]).count, index + 1);
         }
@@ -155,7 +172,7 @@ mod tests {
                 let at = change.index(text.len());
                 let mut other = longer.clone();
                 other[at] ^= 1;
-                let same = ends().into_iter().filter(|end| *end <= at).count();
+                let same = ENDS.into_iter().filter(|end| *end <= at).count();
                 let (one, other) = (trail(&longer), trail(&other));
                 prop_assert_eq!(shared(&one, &other), same.min(one.count));
                 prop_assert!(same >= one.count || one.beyond(same) != other.beyond(same));

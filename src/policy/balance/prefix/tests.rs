@@ -13,6 +13,7 @@ fn replica(position: usize, calls: u32) -> Replica {
         id: position as u16 + 100,
         rank: hash(1, &position.to_le_bytes()),
         calls,
+        reading: 0,
         slowed: 1.0,
         share: 1.0,
     }
@@ -47,7 +48,7 @@ impl Core {
 
     fn send(&mut self, replicas: &[Replica], trail: &Trail) -> usize {
         let chosen = Choice::among(replicas).make(trail, &self.0, PROVIDER);
-        let chosen = chosen.expect("a replica");
+        let chosen = chosen.expect("a replica").replica;
         remember(&mut self.0, trail, PROVIDER, chosen.id);
         chosen.position
     }
@@ -96,7 +97,7 @@ fn what_begins_alike_shares_a_replica_until_that_is_full() {
         "{places:?}"
     );
     assert!(
-        replicas.iter().all(|it| (6..=14).contains(&it.calls)),
+        replicas.iter().all(|it| (4..=13).contains(&it.calls)),
         "{replicas:?}"
     );
 }
@@ -123,7 +124,7 @@ fn one_that_fails_gets_nothing_and_one_that_returns_little() {
     replicas[favourite].slowed = 1.0;
     replicas[favourite].share = 0.1;
     assert_eq!(place(&replicas, 5), favourite, "it gets some");
-    replicas[favourite].calls = 1;
+    replicas[favourite].calls = 2;
     assert_ne!(place(&replicas, 5), favourite);
     replicas[favourite].share = 1.0;
     assert_eq!(place(&replicas, 5), favourite);
@@ -140,6 +141,43 @@ fn one_that_fails_gets_nothing_and_one_that_returns_little() {
             .make(&key(1), &Memory::new(), 1)
             .is_none()
     );
+}
+
+#[test]
+fn nobody_waits_longer_than_reading_it_again_would_take() {
+    let mut core = Core::new();
+    let mut replicas = idle(3);
+    let home = core.send(&replicas, &text(0, 4, 6000));
+    let next = || text(0, 4, 8000);
+    replicas[home].reading = 3000;
+    assert_eq!(
+        core.send(&replicas, &next()),
+        home,
+        "3000 and 2000 bytes are to be read"
+    );
+    replicas[home].reading = 9000;
+    assert_ne!(
+        core.send(&replicas, &next()),
+        home,
+        "elsewhere it's 8000 in all"
+    );
+    // What nobody knows goes to where there is the least to read.
+    replicas.iter_mut().for_each(|it| it.reading = 10_000);
+    replicas[1].reading = 0;
+    assert_eq!(core.send(&replicas, &text(0, 5, 3000)), 1);
+}
+
+#[test]
+fn what_is_to_be_read_is_what_is_not_known() {
+    let mut core = Core::new();
+    let reading = |core: &Core, length| {
+        let chosen = Choice::among(&idle(3)).make(&text(0, 4, length), &core.0, PROVIDER);
+        chosen.unwrap().reading
+    };
+    assert_eq!(reading(&core, 8000), 6000, "the first may know a quarter");
+    core.send(&idle(3), &text(0, 4, 8000));
+    assert!((0..1600).contains(&reading(&core, 8000)));
+    assert!((4000..5600).contains(&reading(&core, 12_000)));
 }
 
 proptest! {
@@ -208,6 +246,6 @@ proptest! {
         let usable: Vec<_> = idle(count).into_iter().filter(|it| usable[it.position]).collect();
         let chosen = Choice::among(&usable).make(&text(1000, own, 1500), &core.0, PROVIDER);
         prop_assert_eq!(chosen.is_some(), !usable.is_empty());
-        prop_assert!(chosen.is_none_or(|it| usable.iter().any(|one| one.position == it.position)));
+        prop_assert!(chosen.is_none_or(|it| usable.iter().any(|one| one.position == it.replica.position)));
     }
 }

@@ -193,6 +193,12 @@ impl Targets {
         }
     }
 
+    /// Whether calls can be sent to the endpoint at all, whatever has become of those before.
+    fn is_there(&self, endpoint: &Endpoint, not: Option<EndpointId>) -> bool {
+        let ready = || self.loads.of(endpoint.id).ready_from().is_some();
+        Some(endpoint.id) != not && !endpoint.addresses.is_empty() && ready()
+    }
+
     /// How an endpoint stands, without taking anything.
     fn stance(
         &mut self,
@@ -201,12 +207,10 @@ impl Targets {
         not: Option<EndpointId>,
         now: Moment,
     ) -> Stance {
-        let id = endpoint.id;
-        let ready = || self.loads.of(id).ready_from().is_some();
-        if Some(id) == not || endpoint.addresses.is_empty() || !ready() {
+        if !self.is_there(endpoint, not) {
             return Stance::Closed;
         }
-        let target = Target::Endpoint(id);
+        let target = Target::Endpoint(endpoint.id);
         let state = *view.states().target(target);
         match self.opinion(target).map(|it| it.stance(&state, now)) {
             // One probe at a time.
@@ -227,10 +231,10 @@ impl Targets {
         now: Moment,
     ) -> Option<usize> {
         let endpoints = &provider.endpoints;
-        let Some((one, other)) = two_of(endpoints.len(), self.random.next_u64()) else {
-            let usable = self.stance(view, endpoints.first()?, not, now) != Stance::Closed;
-            return usable.then_some(0);
-        };
+        if let [only] = endpoints.as_slice() {
+            return self.is_there(only, not).then_some(0);
+        }
+        let (one, other) = two_of(endpoints.len(), self.random.next_u64())?;
         let mut stance = |position: usize| match endpoints.get(position) {
             Some(endpoint) => self.stance(view, endpoint, not, now),
             None => Stance::Closed,

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::base::ProviderId;
+use crate::policy::balance::Trail;
 use crate::proxy::settle::Settlement;
 use crate::proxy::testing::Bench;
-use crate::tables::BreakerView;
+use crate::tables::{BreakerView, Queue};
 use crate::telemetry::InlineText;
 use crate::telemetry::access::RING_RECORDS;
 
@@ -39,6 +40,27 @@ impl Bench {
     }
 }
 
+/// Where so many calls go that end well, one after the other.
+fn places(bench: &Bench, calls: usize, trail: Option<&Trail>) -> Vec<usize> {
+    let provider = &bench.snapshot.routes.providers[0];
+    let one = |_| {
+        let taken = bench.core.with_view(|view| {
+            let mut targets = bench.core.targets.borrow_mut();
+            targets.take(view, provider, trail, None, NOW)
+        });
+        taken.map(|permit| permit.endpoint)
+    };
+    (0..calls).filter_map(one).collect()
+}
+
+fn trails() -> [Option<Trail>; 3] {
+    [
+        None,
+        Some(Trail::of_key(1, b"k")),
+        Some(Trail::of_text(1, &[&[b'x'; 999]])),
+    ]
+}
+
 fn trips(told: &[Fact]) -> usize {
     let is_trip =
         |fact: &&Fact| matches!(fact, Fact::Tripped { target, .. } if *target == PROVIDER);
@@ -69,6 +91,70 @@ fn calls_that_fail_while_it_is_open_do_not_keep_the_core_from_probing() {
     assert_eq!(trips(&bench.told()), 0, "the office would not answer");
     assert!(bench.take().is_some(), "half-open");
     assert!(bench.take().is_none(), "one probe at a time");
+}
+
+#[test]
+fn nothing_is_sent_to_an_endpoint_that_is_not_ready_and_no_breaker_opens() {
+    for trail in trails() {
+        let mut bench = Bench::new(3, 100);
+        let ready = |endpoint, from| {
+            let load = bench.board.loads().of(EndpointId(endpoint));
+            load.set_ready_from(from);
+        };
+        ready(0, None);
+        ready(2, None);
+        assert_eq!(places(&bench, 20, trail.as_ref()), [1; 20]);
+        ready(1, None);
+        assert!(places(&bench, 20, trail.as_ref()).is_empty());
+        ready(0, Some(NOW));
+        assert_eq!(places(&bench, 20, trail.as_ref()), [0; 20]);
+        assert!(bench.told().is_empty());
+    }
+    let single = Bench::new(1, 100);
+    let load = single.board.loads().of(EndpointId(0));
+    load.set_ready_from(None);
+    assert!(single.take().is_none());
+}
+
+#[test]
+fn an_endpoint_with_a_queue_of_its_own_gets_less() {
+    let bench = Bench::new(2, 100);
+    let load = bench.board.loads().of(EndpointId(0));
+    let queue = |waiting| {
+        Some(Queue {
+            waiting,
+            running: 0,
+        })
+    };
+    load.set_queue(queue(3));
+    assert_eq!(places(&bench, 20, None), [1; 20]);
+    load.set_queue(queue(0));
+    assert!(places(&bench, 40, None).contains(&0));
+}
+
+#[test]
+fn whichever_way_a_call_is_sent_an_endpoint_is_probed_and_the_rest_goes_elsewhere() {
+    for trail in trails() {
+        let mut bench = Bench::new(2, 100);
+        let half_open = Target::Endpoint(EndpointId(0));
+        bench.publish(|states| {
+            states.target_mut(half_open).breaker = BreakerView::Open { until: NOW };
+        });
+        assert_eq!(places(&bench, 5, trail.as_ref()), [0, 1, 1, 1, 1]);
+    }
+}
+
+#[test]
+fn calls_that_are_cancelled_leave_nothing_under_way() {
+    for trail in trails() {
+        let bench = Bench::new(4, 10);
+        places(&bench, 2000, trail.as_ref());
+        for endpoint in 0..4 {
+            let load = bench.board.loads().of(EndpointId(endpoint));
+            let counts = (load.outstanding(), load.awaiting(), load.reading());
+            assert_eq!(counts, (0, 0, 0));
+        }
+    }
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn provider() -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let body = format!(
         r#"{{"id":"c","choices":[{{"message":{{"content":"{}"}}}}],"usage":{{"prompt_tokens":3,"completion_tokens":4}}}}"#,
-        "tide ".repeat(150)
+        r#"the \"tide\"\n"#.repeat(60)
     );
     let answer = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nserver: p\r\ncontent-length: {}\r\n\r\n{body}",

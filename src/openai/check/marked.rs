@@ -103,17 +103,36 @@ impl Work for Marking<'_, '_> {
     }
 }
 
+/// What a backslash may escape with nothing else to it. A table, since code is full of escapes.
+static SHORT_ESCAPES: [bool; 256] = {
+    let mut short = [false; 256];
+    let mut index = 0;
+    while index < SHORT.len() {
+        short[SHORT[index] as usize] = true;
+        index += 1;
+    }
+    short
+};
+const SHORT: &[u8] = b"\"\\/bfnrt";
+
 /// Whether behind each backslash there is what it may escape: `escaped` says where, in the block that
 /// `rest` begins with.
+#[inline(always)]
 fn are_escapes(rest: &[u8], mut escaped: u64) -> bool {
     while escaped != 0 {
-        match rest.get(escaped.trailing_zeros() as usize..) {
-            Some([b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..]) => {}
-            Some([b'u', digits @ ..])
-                if digits.len() >= 4 && digits[..4].iter().all(u8::is_ascii_hexdigit) => {}
-            _ => return false,
+        let at = escaped.trailing_zeros() as usize;
+        let is_short = |&byte: &u8| SHORT_ESCAPES[usize::from(byte)];
+        if !rest.get(at).is_some_and(is_short) && !is_long_escape(rest.get(at..)) {
+            return false;
         }
         escaped &= escaped - 1;
     }
     true
+}
+
+/// `u` and four hexadecimal digits.
+#[inline(never)]
+fn is_long_escape(rest: Option<&[u8]>) -> bool {
+    let digits = rest.and_then(|rest| rest.strip_prefix(b"u")?.first_chunk::<4>());
+    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }

@@ -26,7 +26,6 @@ pub struct InvalidJson;
 #[derive(Clone, Copy)]
 pub(super) struct Key<'t> {
     text: &'t [u8],
-    /// It may have escapes.
     escaped: bool,
 }
 
@@ -40,8 +39,7 @@ impl Key<'_> {
     #[cold]
     fn decodes_to(self, name: &str) -> bool {
         let quoted = [b"\"", self.text, b"\""].concat();
-        self.text.contains(&b'\\')
-            && serde_json::from_slice::<String>(&quoted).is_ok_and(|key| key == name)
+        serde_json::from_slice::<String>(&quoted).is_ok_and(|key| key == name)
     }
 }
 
@@ -230,7 +228,7 @@ impl<'t> Checker<'_, 't> {
             return Err(InvalidJson);
         }
         let text = self.string()?;
-        let escaped = self.marked.has_escapes();
+        let escaped = self.marked.has_escapes() && text.contains(&b'\\');
         let colon = self.passes(b':');
         colon.then_some(Key { text, escaped }).ok_or(InvalidJson)
     }

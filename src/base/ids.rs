@@ -1,6 +1,7 @@
 //! Names as numbers. The office gives every provider, endpoint, capability and key an id that
 //! stays the same for the life of the process, across reloads: counters, breakers and pools are
-//! indexed by it, and records carry it instead of text. An id is never given to another name.
+//! indexed by it, and records carry it instead of text. An id is never given to another name, but
+//! for that of an endpoint which has been gone for longer than anybody can remember it.
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $max:ident = $limit:expr) => {

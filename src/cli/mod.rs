@@ -7,6 +7,7 @@ mod doctor;
 mod key;
 mod log;
 mod man;
+mod operator;
 mod serve;
 
 use std::io::Write;
@@ -72,6 +73,10 @@ enum Command {
     Check(check::Arguments),
     #[command(after_long_help = doctor::MORE)]
     Doctor(doctor::Arguments),
+    #[command(after_long_help = operator::ENDPOINTS)]
+    Endpoints(operator::Endpoints),
+    #[command(after_long_help = operator::DRAIN)]
+    Drain(operator::Drain),
     /// Show srpd at work, with upstreams of its own that can be broken
     ///
     /// Starts four providers and srpd in front of them, on loopback, and prints how to ask them and
@@ -114,6 +119,8 @@ enum Failure {
     NoProcess,
     #[error("problems: {0}")]
     Unfit(usize),
+    #[error("{0}")]
+    Instance(String),
     #[error("the office panicked: this is a defect")]
     Panicked,
 }
@@ -170,6 +177,8 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Demo => Ok(demo::run()?),
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Doctor(arguments) => doctor::run(&arguments, out),
+        Command::Endpoints(arguments) => operator::endpoints(&arguments, out),
+        Command::Drain(arguments) => operator::drain(&arguments, out),
         Command::Key(command) => key::run(&command, out),
         Command::Accredit(command) => accredit::run(command, out),
         Command::Completions(completions) => completions::run(&completions, out),

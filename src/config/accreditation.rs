@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Surroundings;
-use super::model::{Accredited, Endpoint};
+use super::model::{Accredited, Endpoint, Sources};
 use super::reader::{Table, Value};
 use super::values::Names;
 use crate::policy::accreditation::{Accreditation, AccreditationError, PublicKey, Statement};
@@ -30,6 +30,7 @@ pub(super) struct Subject<'s> {
     pub(super) name: &'s str,
     pub(super) jurisdiction: Jurisdiction,
     pub(super) endpoints: &'s [Endpoint],
+    pub(super) sources: &'s Sources,
 }
 
 pub(super) fn authorities(tables: Vec<Table<'_>>) -> Vec<Authority> {
@@ -104,11 +105,15 @@ fn verify(
     let accreditation = Accreditation::parse(text)?;
     let (authority, statement) = signed_by(&accreditation, authorities, now)?;
     statement.is_about(subject.name, subject.jurisdiction)?;
-    for endpoint in subject.endpoints {
-        statement.covers(&endpoint.host)?;
+    // Those that are found in files and services are judged when they are.
+    let listed = subject.endpoints.iter().map(|endpoint| &endpoint.host);
+    let names = subject.sources.names.iter().map(|named| &named.url.host);
+    for host in listed.chain(names) {
+        statement.covers(host)?;
     }
     Ok(Accredited {
         authority: authority.name.clone(),
+        hosts: statement.hosts.clone(),
         valid_until: statement.not_after,
     })
 }

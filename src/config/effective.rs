@@ -38,6 +38,7 @@ pub fn effective(config: &Config) -> Value {
             "level": config.log.level.as_str().to_ascii_lowercase(),
             "access": config.log.access,
         },
+        "dns": { "servers": config.dns.servers },
         "provider": all(&config.providers),
         "capability": config.capabilities.iter().map(|it| capability(it, config)).collect::<Vec<_>>(),
         "key": config.keys.iter().map(|it| key(it, config)).collect::<Vec<_>>(),
@@ -140,7 +141,7 @@ fn provider(provider: &Provider) -> Value {
             "authority": accredited.authority,
             "valid_until": accredited.valid_until.to_string(),
         })),
-        "endpoints": provider.endpoints.iter().map(|it| &it.url).collect::<Vec<_>>(),
+        "endpoints": endpoints(provider),
         "ca": provider.ca,
         "addresses": provider.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "models": models(&provider.models),
@@ -151,6 +152,24 @@ fn provider(provider: &Provider) -> Value {
             Balance::LeastLoaded => "least_loaded",
             Balance::Prefix => "prefix",
         },
+    })
+}
+
+/// Where they come from. Those that were found are on the page of the providers.
+fn endpoints(provider: &Provider) -> Value {
+    let urls: Vec<&str> = provider.endpoints.iter().map(|it| &*it.url).collect();
+    let sources = &provider.sources;
+    if sources.is_empty() {
+        return json!(urls);
+    }
+    let files = sources.files.iter().map(|it| &it.written);
+    let names = sources.names.iter().map(|it| &it.written);
+    let services = sources.services.iter().map(|it| &it.written);
+    json!({
+        "urls": urls,
+        "files": files.collect::<Vec<_>>(),
+        "dns": names.collect::<Vec<_>>(),
+        "srv": services.collect::<Vec<_>>(),
     })
 }
 

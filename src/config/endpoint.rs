@@ -2,15 +2,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::model::default_port;
-
 /// Bytes of a URL.
 pub const URL_BYTES_MAX: usize = 512;
 
 /// Why a text is no endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected http(s)://HOST[:PORT][/PREFIX] in at most {URL_BYTES_MAX} bytes: {0}")]
-pub struct EndpointError(&'static str);
+pub struct EndpointError(pub(super) &'static str);
 
 /// An endpoint's URL, in its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +21,38 @@ pub struct EndpointUrl {
     pub port: u16,
     /// The path, or `/v1`.
     pub prefix: String,
+}
+
+impl EndpointUrl {
+    /// The URL in its shortest form: what an endpoint that was found is called.
+    pub fn canonical(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        let prefix = match self.prefix.as_str() {
+            "/v1" => "",
+            prefix => prefix,
+        };
+        let authority = authority(self.https, &self.host, self.port);
+        format!("{scheme}://{authority}{prefix}")
+    }
+}
+
+/// A host and a port as a URL has them: brackets around IPv6, no port if it is the scheme's own.
+pub fn authority(https: bool, host: &str, port: u16) -> String {
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    if port == default_port(https) {
+        host
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// The port of a URL without one (RFC 9110 sections 4.2.1 and 4.2.2).
+pub fn default_port(https: bool) -> u16 {
+    if https { 443 } else { 80 }
 }
 
 /// Reads `http://HOST[:PORT][/PREFIX]`, or the same with `https://`.

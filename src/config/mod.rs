@@ -5,6 +5,7 @@
 mod accreditation;
 mod capability;
 mod credential;
+mod dns;
 mod effective;
 pub mod endpoint;
 mod figures;
@@ -14,6 +15,8 @@ pub mod model;
 mod problems;
 mod provider;
 mod reader;
+pub mod sources;
+pub mod targets;
 mod tls;
 mod values;
 
@@ -151,6 +154,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         figures::retry(root.table("retry")),
     );
     let log = figures::log(root.table("log"));
+    let dns = dns::read(root.table("dns"));
     root.not_built(&["market", "ledger", "reservation"]);
     root.finish();
     Some(Config {
@@ -159,6 +163,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         timeouts,
         retry,
         log,
+        dns,
         providers: providers
             .into_iter()
             .map(Draft::finish)

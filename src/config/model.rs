@@ -1,14 +1,17 @@
 //! What a configuration file becomes: the domain's own types, already checked. Whoever holds a
 //! [`Config`] need not ask again whether a name exists, a number is in range or a rule parses.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::endpoint::{EndpointUrl, authority};
+use super::targets::Pattern;
 use crate::base::{KeyDigest, Secret};
-use crate::net::{ClientTls, ServerTls};
+use crate::net::{ClientTls, Roots, ServerTls};
 use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
@@ -28,6 +31,8 @@ pub struct Config {
     pub retry: Retry,
     /// `[log]`
     pub log: Log,
+    /// `[dns]`
+    pub dns: Dns,
     /// `[[provider]]`, in file order.
     pub providers: Vec<Provider>,
     /// `[[capability]]`, in file order.
@@ -130,6 +135,13 @@ pub struct Log {
     pub access: bool,
 }
 
+/// `[dns]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Who is asked, in place of what the system says; empty: the system's.
+    pub servers: Vec<SocketAddr>,
+}
+
 /// `log.format`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -148,11 +160,16 @@ pub struct Provider {
     pub jurisdiction: Jurisdiction,
     /// Its accreditation, if it is its jurisdiction's backstop: verified at load.
     pub accreditation: Option<Accredited>,
-    /// Its replicas; never empty.
+    /// The replicas that the file lists.
     pub endpoints: Vec<Endpoint>,
+    /// Where more of them are found; with none, there is at least one in the list.
+    pub sources: Sources,
     /// What the certificates of its `https://` endpoints are verified by; none: the system's
     /// roots.
     pub ca: Option<CaFile>,
+    /// What is in `ca`, or the system's roots: for endpoints that are found later. None if none of
+    /// those can be `https://`, or if the system has no roots.
+    pub roots: Option<Roots>,
     /// The ranges that its names may resolve to; empty = any.
     pub addresses: Vec<IpNet>,
     /// Capability → the provider's model name.
@@ -176,11 +193,56 @@ impl Provider {
     }
 }
 
+/// Where a provider's endpoints are found, beside those that are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Files of targets.
+    pub files: Vec<Pattern>,
+    /// Names of which each address is an endpoint.
+    pub names: Vec<DnsName>,
+    /// Services whose servers are endpoints.
+    pub services: Vec<Service>,
+}
+
+impl Sources {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.names.is_empty() && self.services.is_empty()
+    }
+}
+
+/// A name of which each address is an endpoint: `dns`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsName {
+    /// As written in the file.
+    pub written: String,
+    /// The same in its parts.
+    pub url: EndpointUrl,
+}
+
+/// A service whose servers are endpoints (RFC 2782): `srv`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// As written in the file.
+    pub written: String,
+    /// Whether its servers speak TLS.
+    pub https: bool,
+    /// What is asked for: `_vllm._tcp.fleet.example`.
+    pub name: String,
+    /// What its servers are addressed as, and what their certificates must bear (RFC 6125 section
+    /// 6.2.1): `fleet.example`. A server's own name comes from DNS, and is worth as much.
+    pub domain: String,
+    /// What goes in front of `/chat/completions`.
+    pub prefix: String,
+}
+
 /// What a verified accreditation says.
 #[derive(Clone, Debug)]
 pub struct Accredited {
     /// The `[[authority]]` whose key signed it.
     pub authority: String,
+    /// The hosts that it covers, in lower case.
+    pub hosts: BTreeSet<String>,
     /// RFC 3339; after it the accreditation is worth nothing.
     pub valid_until: jiff::Timestamp,
 }
@@ -188,14 +250,20 @@ pub struct Accredited {
 /// One replica: `http://HOST[:PORT][/PREFIX]`, or with `https://`.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// As written in the file; with the provider's name, its identity across reloads.
+    /// As written in the file, or as it was found; with the provider's name, its identity across
+    /// reloads.
     pub url: String,
-    /// Host without brackets: a DNS name or an IP literal.
+    /// Where it is, without brackets: a DNS name or an IP literal.
     pub host: String,
+    /// What it is addressed as, and what its certificate must bear: HOST, or the domain of the
+    /// service that it was found for.
+    pub name: String,
     /// TCP port.
     pub port: u16,
     /// What goes in front of `/chat/completions`: `/v1`, or the URL's own path.
     pub prefix: String,
+    /// Where its metrics are, if the source says so.
+    pub metrics: Option<String>,
     /// For `https://`: whom to expect there, and who vouches for it.
     pub tls: Option<ClientTls>,
 }
@@ -204,22 +272,8 @@ impl Endpoint {
     /// The `Host` field value (RFC 9112 section 3.2): brackets around IPv6, no port if it is the
     /// scheme's own.
     pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        if self.port == default_port(self.tls.is_some()) {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
+        authority(self.tls.is_some(), &self.name, self.port)
     }
-}
-
-/// The port of a URL without one (RFC 9110 sections 4.2.1 and 4.2.2).
-pub fn default_port(https: bool) -> u16 {
-    if https { 443 } else { 80 }
 }
 
 /// `provider.models`

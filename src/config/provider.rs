@@ -5,17 +5,17 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::accreditation::{self, Authority};
-use super::endpoint::parse_endpoint;
 use super::figures;
 use super::instance::{self, jurisdiction};
-use super::model::{Accredited, CaFile, Endpoint, Models, Provider};
+use super::model::{Accredited, CaFile, Endpoint, Models, Provider, Sources};
 use super::reader::{Table, Value};
+use super::sources;
 use super::tls::{SystemRoots, Trust};
 use super::values::{Names, is_name};
 use super::{Surroundings, credential};
 use crate::base::Secret;
 use crate::base::ids::ENDPOINTS_MAX;
-use crate::net::ClientTls;
+use crate::net::Roots;
 use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::Timeouts;
@@ -47,6 +47,8 @@ pub(super) struct Draft<'t> {
     pub(super) models_at: Option<Value<'t>>,
     pub(super) endpoints_at: Option<Value<'t>>,
     pub(super) endpoints: Vec<Endpoint>,
+    sources: Sources,
+    roots: Option<Roots>,
     accredited: Option<Accredited>,
     ca: Option<CaFile>,
     addresses: Vec<IpNet>,
@@ -63,7 +65,9 @@ impl Draft<'_> {
             jurisdiction: self.jurisdiction?,
             accreditation: self.accredited,
             endpoints: self.endpoints,
+            sources: self.sources,
             ca: self.ca,
+            roots: self.roots,
             addresses: self.addresses,
             models: self.models,
             api_key: self.api_key,
@@ -84,12 +88,17 @@ pub(super) fn read<'t>(
 ) -> Draft<'t> {
     let jurisdiction = jurisdiction(&table).map(|(jurisdiction, _)| jurisdiction);
     let addresses = addresses(&table);
-    let endpoints_at = table.required("endpoints", "an array of URLs");
+    let endpoints_at = table.required("endpoints", sources::EXPECTED);
     let ca = table.get("ca");
     let trust = Trust::read(ca.as_ref(), context.system_roots, context.surroundings);
-    let (endpoints, any_https) = endpoints(endpoints_at.as_ref(), &addresses, &trust);
+    let found = sources::read(
+        endpoints_at.as_ref(),
+        &addresses,
+        &trust,
+        context.surroundings,
+    );
     if let Some(ca) = ca
-        && !any_https
+        && !found.may_be_https
     {
         ca.fail("expected an https:// endpoint beside it: nothing else is verified");
     }
@@ -100,7 +109,8 @@ pub(super) fn read<'t>(
         let subject = accreditation::Subject {
             name: name?,
             jurisdiction: jurisdiction?,
-            endpoints: &endpoints,
+            endpoints: &found.listed,
+            sources: &found.sources,
         };
         accreditation::read(at, &subject, context.authorities, context.surroundings)
     });
@@ -111,7 +121,11 @@ pub(super) fn read<'t>(
         models: models(models_at.as_ref(), capabilities),
         models_at,
         endpoints_at,
-        endpoints,
+        roots: (found.may_be_https && !found.sources.is_empty())
+            .then(|| trust.any_roots())
+            .flatten(),
+        endpoints: found.listed,
+        sources: found.sources,
         accredited,
         ca: trust.into_file(),
         addresses,
@@ -188,68 +202,6 @@ fn addresses(table: &Table<'_>) -> Vec<IpNet> {
         range
     };
     elements.into_iter().filter_map(range).collect()
-}
-
-/// The endpoints, and whether one of them is `https://`, however far it could be read.
-fn endpoints(
-    at: Option<&Value<'_>>,
-    addresses: &[IpNet],
-    trust: &Trust<'_>,
-) -> (Vec<Endpoint>, bool) {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    let mut any_https = false;
-    let Some(at) = at else {
-        return (endpoints, any_https);
-    };
-    let elements = at.array().unwrap_or_default();
-    if at.is_array() && elements.is_empty() {
-        at.fail("expected at least one URL");
-    }
-    for element in elements {
-        let Some(url) = element.text("a URL") else {
-            continue;
-        };
-        let parsed = match parse_endpoint(url.text) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                element.fail(error.to_string());
-                continue;
-            }
-        };
-        let address = parsed.host.parse::<IpAddr>();
-        if let Ok(address) = address.map(|address| address.to_canonical())
-            && !addresses.is_empty()
-            && !addresses.iter().any(|range| range.contains(&address))
-        {
-            element.fail(format!(
-                "expected an address inside the provider's `addresses`, found {address}"
-            ));
-        }
-        if endpoints.iter().any(|other| {
-            (&other.host, other.port, &other.prefix) == (&parsed.host, parsed.port, &parsed.prefix)
-        }) {
-            element.fail("expected each endpoint once");
-        }
-        any_https |= parsed.https;
-        endpoints.push(Endpoint {
-            url: url.text.to_owned(),
-            tls: parsed
-                .https
-                .then(|| client_tls(&element, trust, &parsed.host))
-                .flatten(),
-            host: parsed.host,
-            port: parsed.port,
-            prefix: parsed.prefix,
-        });
-    }
-    (endpoints, any_https)
-}
-
-/// None only after a complaint.
-fn client_tls(at: &Value<'_>, trust: &Trust<'_>, host: &str) -> Option<ClientTls> {
-    ClientTls::new(trust.roots(at)?, host)
-        .map_err(|error| at.fail(error.to_string()))
-        .ok()
 }
 
 const MODELS_EXPECTED: &str =

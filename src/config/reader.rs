@@ -202,7 +202,7 @@ impl<'t> Value<'t> {
             _ => None,
         };
         if number.is_none() {
-            self.fail(format!("expected {expected}, found {}", self.kind()));
+            self.fail_kind(expected);
         }
         number
     }
@@ -238,8 +238,17 @@ impl<'t> Value<'t> {
         self.value.is_array()
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        self.value.is_table()
+    }
+
     pub(super) fn fail(&self, message: impl Into<String>) {
         self.problems.error(&self.span, &self.path, message);
+    }
+
+    /// Complains about the kind of the value: it should be `expected`.
+    pub(super) fn fail_kind(&self, expected: &str) {
+        self.fail(format!("expected {expected}, found {}", self.kind()));
     }
 
     pub(super) fn warn(&self, message: impl Into<String>) {
@@ -253,7 +262,7 @@ impl<'t> Value<'t> {
     ) -> Option<T> {
         let read = read(self.value);
         if read.is_none() {
-            self.fail(format!("expected {expected}, found {}", self.kind()));
+            self.fail_kind(expected);
         }
         read
     }

@@ -15,6 +15,7 @@ use crate::policy::meter::Rate;
 use crate::policy::residency::{Jurisdiction, JurisdictionSet};
 
 mod secrets;
+mod supply;
 
 /// Loads as it stands, in a [`Fixture`]; `AUTHORITY` stands for its `[[authority]]`.
 const BASE: &str = r#"
@@ -470,6 +471,7 @@ fn the_effective_configuration_is_complete_and_keeps_secrets() {
         "timeouts",
         "retry",
         "log",
+        "dns",
         "provider",
         "capability",
         "key",

@@ -154,6 +154,15 @@ impl<'s> Trust<'s> {
         }
     }
 
+    /// The roots, for endpoints that nobody knows yet: without them those can't be `https://`.
+    pub(super) fn any_roots(&self) -> Option<Roots> {
+        match self {
+            Trust::File(_, roots) => Some(roots.clone()),
+            Trust::Unknown => None,
+            Trust::System(system) => system.0.get_or_init(Roots::system).as_ref().ok().cloned(),
+        }
+    }
+
     /// The file, if it is one.
     pub(super) fn into_file(self) -> Option<CaFile> {
         match self {

@@ -1,5 +1,6 @@
-//! The admin plane: read-only HTTP on its own listener. It runs on the office's thread, where no
-//! handler ever waits: what a slow client delays is its own connection.
+//! The admin plane: HTTP on its own listener, read-only but for the draining of endpoints. It runs
+//! on the office's thread, where no handler ever waits: what a slow client delays is its own
+//! connection.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Body;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -19,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::desk::Desk;
+use super::drains::UnknownEndpoint;
 use super::pages;
 use crate::openai::error::{ErrorCode, write_body};
 use crate::telemetry::exposition;
@@ -71,7 +73,7 @@ pub async fn serve(listener: TcpListener, desk: Rc<RefCell<Desk>>) {
 
 async fn connection(stream: TcpStream, desk: Rc<RefCell<Desk>>, _place: OwnedSemaphorePermit) {
     let service = service_fn(move |request| {
-        let mut reply = reply(&desk.borrow(), &request);
+        let mut reply = reply(&desk, &request);
         if let Some(id) = request_id(&request) {
             reply.headers_mut().insert(REQUEST_ID, id);
         }
@@ -104,8 +106,13 @@ fn request_id<B>(request: &Request<B>) -> Option<HeaderValue> {
     })
 }
 
-fn reply<B: Body>(desk: &Desk, request: &Request<B>) -> Reply {
+fn reply<B: Body>(desk: &RefCell<Desk>, request: &Request<B>) -> Reply {
     let path = request.uri().path();
+    match path {
+        "/srp/v1/drain" => return act(desk, request, true),
+        "/srp/v1/undrain" => return act(desk, request, false),
+        _ => {}
+    }
     let page: fn(&Desk) -> Reply = match path {
         "/healthz" => |_| page(TEXT, "ok\n"),
         "/readyz" => ready,
@@ -116,21 +123,65 @@ fn reply<B: Body>(desk: &Desk, request: &Request<B>) -> Reply {
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let message = format!("{path} is read with GET or HEAD");
-        let mut reply = error(ErrorCode::MethodNotAllowed, &message);
-        let allow = HeaderValue::from_static("GET, HEAD");
-        reply.headers_mut().insert(ALLOW, allow);
-        return reply;
+        return not_allowed(&message, "GET, HEAD");
     }
     if !request.body().is_end_stream() {
-        let mut reply = error(
-            ErrorCode::ContentTooLarge,
-            "The admin plane takes no bodies",
-        );
-        let close = HeaderValue::from_static("close");
-        reply.headers_mut().insert(CONNECTION, close);
-        return reply;
+        return no_bodies();
     }
-    page(desk)
+    page(&desk.borrow())
+}
+
+/// Drains an endpoint, or ends that: `POST ?provider=NAME&endpoint=URL`.
+fn act<B: Body>(desk: &RefCell<Desk>, request: &Request<B>, drain: bool) -> Reply {
+    if *request.method() != Method::POST {
+        return not_allowed("An endpoint is drained with POST", "POST");
+    }
+    // A browser can be made to send a POST to this address by any page. It always says so, and
+    // nobody else does.
+    if request.headers().contains_key(ORIGIN) {
+        let message = "The admin plane doesn't act on behalf of web pages";
+        return error(ErrorCode::BadRequest, message);
+    }
+    if !request.body().is_end_stream() {
+        return no_bodies();
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let value = |name: &str| {
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value)
+    };
+    let (Some(provider), Some(endpoint)) = (value("provider"), value("endpoint")) else {
+        let message = "Expected a query of provider=NAME and endpoint=URL";
+        return error(ErrorCode::BadRequest, message);
+    };
+    let changed = desk.borrow_mut().drain(&provider, &endpoint, drain);
+    match changed {
+        Ok(changed) => page(
+            JSON,
+            format!("{{\"draining\":{drain},\"changed\":{changed}}}\n"),
+        ),
+        Err(UnknownEndpoint::Many) => {
+            error(ErrorCode::BadRequest, &UnknownEndpoint::Many.to_string())
+        }
+        Err(unknown) => error(ErrorCode::UnknownUrl, &unknown.to_string()),
+    }
+}
+
+fn not_allowed(message: &str, allowed: &'static str) -> Reply {
+    let mut reply = error(ErrorCode::MethodNotAllowed, message);
+    let allow = HeaderValue::from_static(allowed);
+    reply.headers_mut().insert(ALLOW, allow);
+    reply
+}
+
+fn no_bodies() -> Reply {
+    let mut reply = error(
+        ErrorCode::ContentTooLarge,
+        "The admin plane takes no bodies",
+    );
+    let close = HeaderValue::from_static("close");
+    reply.headers_mut().insert(CONNECTION, close);
+    reply
 }
 
 fn ready(desk: &Desk) -> Reply {

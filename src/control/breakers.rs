@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::{Moment, Prng};
 use crate::policy::breaker::{Breaker, BreakerConfig, Phase, Transition};
 use crate::tables::snapshot::{BreakerView, States};
-use crate::tables::{ProbeOutcome, Target};
+use crate::tables::{ProbeOutcome, Target, TargetState};
 
 /// The longest pause that a target can ask for: a provider that says "tomorrow" is asked again.
 pub const GATE_MAX: Duration = Duration::from_secs(3600);
@@ -82,6 +82,17 @@ impl BreakerBoard {
                 successes,
                 transitions: Transitions::default(),
             });
+    }
+
+    /// Forgets a target: its id will be another's. Cores forget what they hold against it by the
+    /// new generation.
+    pub fn forget(&mut self, target: Target) {
+        self.targets.remove(&key(target));
+        let state = self.states.target_mut(target);
+        *state = TargetState {
+            generation: state.generation.wrapping_add(1),
+            ..TargetState::default()
+        };
     }
 
     /// Takes a target's running total of successes in.

@@ -1,12 +1,11 @@
 //! A configuration becomes the tables that cores decide by.
 
-use std::net::IpAddr;
-
 use thiserror::Error;
 
+use super::discovery::fleet::Fleet;
+use super::discovery::known::{Known, pinned};
 use super::registry::{Registry, RegistryFull};
-use super::resolve::{Resolved, pinned};
-use crate::base::{EndpointId, ProviderId, Secret};
+use crate::base::Secret;
 use crate::config::{self, Allowed, Config};
 use crate::policy::balance::hash::hash;
 use crate::policy::chain::{Chain, ChainError, Link};
@@ -39,38 +38,23 @@ pub enum BuildError {
     },
 }
 
-/// An address that a name resolved to, outside the provider's pinned ranges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Refused {
-    /// Whose name.
-    pub provider: ProviderId,
-    /// Which endpoint.
-    pub endpoint: EndpointId,
-    /// What it resolved to.
-    pub address: IpAddr,
-}
-
-/// The tables, and what was kept out of them.
-pub struct Built {
-    /// The tables.
-    pub routes: Routes,
-    /// Addresses outside a provider's `addresses`.
-    pub refused: Vec<Refused>,
-}
-
-/// Builds the tables of a configuration with the addresses known now.
+/// Builds the tables of a configuration with the endpoints and addresses known now. Endpoints
+/// that `left_out` holds for get no calls: they are in no table.
 ///
 /// # Errors
 /// See [`BuildError`]; the registry keeps ids that were given out before the error.
 pub fn build(
     config: &Config,
+    fleet: &Fleet,
+    known: &Known,
+    left_out: impl Fn(&str, &str) -> bool,
     registry: &mut Registry,
-    resolved: &Resolved,
-) -> Result<Built, BuildError> {
-    let mut refused = Vec::new();
+) -> Result<Routes, BuildError> {
     let mut providers = Vec::with_capacity(config.providers.len());
-    for provider in &config.providers {
-        providers.push(build_provider(provider, registry, resolved, &mut refused)?);
+    for (position, provider) in config.providers.iter().enumerate() {
+        let endpoints = fleet.of(position).iter();
+        let endpoints = endpoints.filter(|it| !left_out(&provider.name, &it.url));
+        providers.push(build_provider(provider, endpoints, registry, known)?);
     }
     let mut capabilities = Vec::with_capacity(config.capabilities.len());
     for capability in &config.capabilities {
@@ -92,7 +76,7 @@ pub fn build(
         };
         keys.insert(key.sha256, rights);
     }
-    let routes = Routes {
+    Ok(Routes {
         keys,
         meters: registry.meters().to_vec(),
         capabilities,
@@ -105,8 +89,7 @@ pub fn build(
         expose_providers: config.instance.expose_providers,
         access_log: config.log.access,
         tls: config.instance.tls.as_ref().map(|tls| tls.server.clone()),
-    };
-    Ok(Built { routes, refused })
+    })
 }
 
 fn allowed(capabilities: &Allowed) -> CapabilitySet {
@@ -122,32 +105,26 @@ fn allowed(capabilities: &Allowed) -> CapabilitySet {
     }
 }
 
-fn build_provider(
+fn build_provider<'e>(
     provider: &config::Provider,
+    endpoints: impl Iterator<Item = &'e config::Endpoint>,
     registry: &mut Registry,
-    resolved: &Resolved,
-    refused: &mut Vec<Refused>,
+    known: &Known,
 ) -> Result<Provider, BuildError> {
     let id = registry.provider(&provider.name)?;
-    let mut endpoints = Vec::with_capacity(provider.endpoints.len());
-    for endpoint in &provider.endpoints {
-        let endpoint_id = registry.endpoint(id, &endpoint.url)?;
-        let found = resolved.addresses(&endpoint.host);
-        let (addresses, outside) = pinned(provider, found, endpoint.port);
-        refused.extend(outside.into_iter().map(|address| Refused {
-            provider: id,
-            endpoint: endpoint_id,
-            address,
-        }));
-        endpoints.push(Endpoint {
-            id: endpoint_id,
+    let endpoints = endpoints.map(|endpoint| {
+        let found = known.addresses(&endpoint.host);
+        let (addresses, _) = pinned(provider, found, endpoint.port);
+        Ok(Endpoint {
+            id: registry.endpoint(id, &endpoint.url)?,
             addresses,
             rank: hash(0, endpoint.url.as_bytes()),
             authority: endpoint.authority().into(),
             prefix: endpoint.prefix.as_str().into(),
             tls: endpoint.tls.clone(),
-        });
-    }
+        })
+    });
+    let endpoints = endpoints.collect::<Result<_, RegistryFull>>()?;
     Ok(Provider {
         id,
         name: provider.name.as_str().into(),
@@ -215,8 +192,13 @@ fn build_capability(
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::sync::Arc;
+    use std::time::Duration;
 
+    use super::super::discovery::Source;
+    use super::super::discovery::resolver::Answer;
+    use super::super::discovery::survey::Found;
     use super::super::testing::{config, provider};
     use super::*;
     use crate::base::KeyDigest;
@@ -224,17 +206,20 @@ mod tests {
     use crate::tables::MeterId;
     use crate::telemetry::Names;
 
-    fn build_with(config: &Config, resolved: &Resolved) -> Result<Built, BuildError> {
-        let mut registry = Registry::new(Arc::new(Names::new()));
-        build(config, &mut registry, resolved)
+    fn build_with(config: &Config, registry: &mut Registry) -> Result<Routes, BuildError> {
+        let known = Known::default();
+        let (fleet, _) = Fleet::assemble(config, &known, None);
+        build(config, &fleet, &known, |_, _| false, registry)
+    }
+
+    fn registry() -> Registry {
+        Registry::new(Arc::new(Names::new()))
     }
 
     #[test]
     fn every_word_of_the_configuration_arrives() {
         let config = config();
-        let routes = build_with(&config, &Resolved::default())
-            .expect("built")
-            .routes;
+        let routes = build_with(&config, &mut registry()).expect("built");
         let vendor = &routes.providers[1];
         assert_eq!(&*vendor.name, "vendor-us");
         assert_eq!(vendor.jurisdiction.code(), "us");
@@ -273,9 +258,9 @@ mod tests {
 
     #[test]
     fn ids_outlive_a_reload_that_moves_positions() {
-        let mut registry = Registry::new(Arc::new(Names::new()));
+        let mut registry = registry();
         let mut config = config();
-        let before = build(&config, &mut registry, &Resolved::default()).expect("built");
+        let before = build_with(&config, &mut registry).expect("built");
         config
             .providers
             .insert(0, provider("new", "nz", "http://127.0.0.1:1"));
@@ -285,12 +270,12 @@ mod tests {
                 .iter_mut()
                 .for_each(|position| *position += 1);
         }
-        let after = build(&config, &mut registry, &Resolved::default()).expect("built");
-        assert_eq!(after.routes.providers[1].id, before.routes.providers[0].id);
+        let after = build_with(&config, &mut registry).expect("built");
+        assert_eq!(after.providers[1].id, before.providers[0].id);
         let endpoint =
             |routes: &Routes, position: usize| routes.providers[position].endpoints[0].id;
-        assert_eq!(endpoint(&after.routes, 1), endpoint(&before.routes, 0));
-        assert_ne!(after.routes.providers[0].id, before.routes.providers[0].id);
+        assert_eq!(endpoint(&after, 1), endpoint(&before, 0));
+        assert_ne!(after.providers[0].id, before.providers[0].id);
     }
 
     #[test]
@@ -298,23 +283,41 @@ mod tests {
         let mut config = config();
         config.providers[0].addresses = vec!["10.0.0.0/8".parse().expect("a range")];
         config.providers[0].endpoints[0].host = "inference.example".into();
-        let mut resolved = Resolved::default();
-        let inside = "10.1.2.3".parse().expect("address");
+        let inside: IpAddr = "10.1.2.3".parse().expect("address");
         let outside: IpAddr = "192.0.2.1".parse().expect("address");
-        resolved.set("inference.example", vec![outside, inside]);
-        let built = build_with(&config, &resolved).expect("built");
-        let endpoint = &built.routes.providers[0].endpoints[0];
+        let mut known = Known::default();
+        let answer = Answer {
+            records: vec![outside, inside],
+            ttl: Duration::ZERO,
+        };
+        let name = Source::Name("inference.example".into());
+        known.take_in(&name, Found::Addresses(answer));
+        let (fleet, _) = Fleet::assemble(&config, &known, None);
+        let built = build(&config, &fleet, &known, |_, _| false, &mut registry());
+        let routes = built.expect("built");
+        let endpoint = &routes.providers[0].endpoints[0];
         assert_eq!(endpoint.addresses, [(inside, 9101).into()]);
-        assert_eq!(built.refused.len(), 1);
-        assert_eq!(built.refused[0].address, outside);
+        let [refused] = &fleet.outside(&config, &known)[..] else {
+            panic!("one");
+        };
+        assert_eq!(refused.address, Some(outside));
+        let built = build(
+            &config,
+            &fleet,
+            &known,
+            |name, _| name == "aloomu",
+            &mut registry(),
+        );
+        let routes = built.expect("built");
+        assert!(routes.providers[0].endpoints.is_empty(), "left out");
+        assert_eq!(routes.providers[1].endpoints.len(), 1);
     }
 
     #[test]
     fn a_literal_address_outside_the_pinned_ranges_is_left_out_too() {
         let mut config = config();
         config.providers[0].addresses = vec!["10.0.0.0/8".parse().expect("a range")];
-        let built = build_with(&config, &Resolved::default()).expect("built");
-        assert!(built.routes.providers[0].endpoints[0].addresses.is_empty());
-        assert_eq!(built.refused.len(), 1);
+        let routes = build_with(&config, &mut registry()).expect("built");
+        assert!(routes.providers[0].endpoints[0].addresses.is_empty());
     }
 }

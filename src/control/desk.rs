@@ -1,26 +1,24 @@
 //! What the office knows and decides, apart from when: every method runs to its end without
 //! waiting, and gets the time from outside.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod endpoints;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::breakers::{BreakerBoard, News};
-use super::build::{BuildError, Built, Refused, build};
+use super::build::{BuildError, build};
+use super::discovery::survey::Finding;
+use super::drains::Drains;
 use super::registry::Registry;
-use super::resolve::{Lookups, Resolved, host_names};
+use super::supply::Supply;
 use crate::base::{Clock, EndpointId, Moment, ProviderId};
 use crate::config::{Config, Key};
 use crate::policy::breaker::Transition;
 use crate::policy::retry::RepeatBudget;
 use crate::tables::{Board, Fact, Meter, Routes, Snapshot, States, Target};
 use crate::telemetry::{CoreHistograms, CoreMetrics, HistogramSlot, Names};
-
-/// Between two lookups of a name that is known.
-const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
-
-/// Between two lookups of a name that never resolved.
-const LOOK_UP_UNKNOWN_EVERY: Duration = Duration::from_secs(5);
 
 /// How much longer than a call a probe may take until its result counts as lost.
 const PROBE_GRACE: Duration = Duration::from_secs(5);
@@ -37,10 +35,6 @@ pub struct Counts {
     pub reload_failures: u64,
     /// Whether the last reload was refused.
     pub last_reload_refused: bool,
-    /// Addresses outside the pinned ranges, each time that they were seen.
-    pub refused: BTreeMap<ProviderId, u64>,
-    /// Lookups that failed.
-    pub lookup_failures: u64,
 }
 
 /// What the office knows.
@@ -61,12 +55,16 @@ pub struct Desk {
     pub times: CoreHistograms,
     /// What it counts itself.
     pub counts: Counts,
+    /// Where endpoints are.
+    pub supply: Supply,
+    /// Endpoints that get no new calls.
+    pub drains: Drains,
     slots: Vec<Arc<HistogramSlot>>,
     registry: Registry,
-    resolved: Resolved,
-    refused: HashSet<Refused>,
-    /// Names whose last lookup failed.
-    failing: BTreeSet<String>,
+    /// What an endpoint's counters stood at when it got its id: successes and failures.
+    baselines: HashMap<EndpointId, (u64, u64)>,
+    /// The longest that a call could last under any configuration so far.
+    longest_call: Duration,
     budgets: BTreeMap<ProviderId, RepeatBudget>,
     expired: BTreeSet<ProviderId>,
     /// Whether it was said that the certificate which clients are shown has expired.
@@ -77,8 +75,6 @@ pub struct Desk {
     probing: HashMap<Target, Moment>,
     draining: bool,
     pending: News,
-    look_up_all: Moment,
-    look_up_unknown: Moment,
 }
 
 impl Desk {
@@ -93,30 +89,32 @@ impl Desk {
         slots: Vec<Arc<HistogramSlot>>,
         seed: u64,
     ) -> Result<Desk, BuildError> {
+        let now = clock.now();
         let mut registry = Registry::new(Arc::new(Names::new()));
-        let resolved = Resolved::default();
-        let Built { routes, refused } = build(&config, &mut registry, &resolved)?;
-        let routes = Arc::new(routes);
+        let mut supply = Supply::default();
+        supply.take_over(&config, Vec::new(), now);
+        let drains = Drains::default();
+        let routes = tables(&config, &supply, &drains, &mut registry)?;
         let board = Arc::new(Board::new(Snapshot {
             routes: Arc::clone(&routes),
             states: States::new(),
             draining: false,
         }));
-        let now = clock.now();
         let mut desk = Desk {
             clock,
             board,
             cores,
+            longest_call: config.timeouts.call,
             config,
             routes,
             breakers: BreakerBoard::new(seed),
             times: CoreHistograms::new(),
             counts: Counts::default(),
+            supply,
+            drains,
             slots,
             registry,
-            resolved,
-            refused: HashSet::new(),
-            failing: BTreeSet::new(),
+            baselines: HashMap::new(),
             budgets: BTreeMap::new(),
             expired: BTreeSet::new(),
             certificate_expired: false,
@@ -124,10 +122,7 @@ impl Desk {
             probing: HashMap::new(),
             draining: false,
             pending: News::None,
-            look_up_all: now,
-            look_up_unknown: now,
         };
-        desk.note_refused(refused);
         desk.configure_targets();
         desk.configure_meters(now);
         desk.grant_repeats(now);
@@ -228,11 +223,25 @@ impl Desk {
         self.breakers.succeeded(target, total, now);
     }
 
-    /// Clean completions at a target since the start.
+    /// Clean completions at a target since the start, or since it came.
     pub fn successes(&self, target: Target) -> u64 {
         match target {
             Target::Provider(id) => self.sum(|core| core.provider_successes(id)),
-            Target::Endpoint(id) => self.sum(|core| core.endpoint_successes(id)),
+            Target::Endpoint(id) => {
+                let before = self.baselines.get(&id).map_or(0, |before| before.0);
+                self.sum(|core| core.endpoint_successes(id)) - before
+            }
+        }
+    }
+
+    /// Attempts that count against a target, since the start, or since it came.
+    pub fn failures(&self, target: Target) -> u64 {
+        match target {
+            Target::Provider(id) => self.sum(|core| core.provider_failures(id)),
+            Target::Endpoint(id) => {
+                let before = self.baselines.get(&id).map_or(0, |before| before.1);
+                self.sum(|core| core.endpoint_failures(id)) - before
+            }
         }
     }
 
@@ -331,32 +340,31 @@ impl Desk {
         self.budgets.get(&provider).map_or(0, RepeatBudget::left)
     }
 
-    /// Puts a configuration in force: its tables are published, known targets get its figures
-    /// and keep their state.
+    /// Puts a configuration in force, with what was found for it: its tables are published, known
+    /// targets get its figures and keep their state.
     ///
     /// # Errors
     /// It can't be put in force; the old one stays.
-    pub fn put_in_force(&mut self, config: Config, lookups: Lookups) -> Result<(), BuildError> {
-        for (host, result) in lookups {
-            self.note_lookup(&host, result);
-        }
-        let built = build(&config, &mut self.registry, &self.resolved)?;
+    pub fn put_in_force(
+        &mut self,
+        config: Config,
+        findings: Vec<Finding>,
+    ) -> Result<(), BuildError> {
+        let now = self.clock.now();
+        let mut supply = self.supply.clone();
+        supply.take_over(&config, findings, now);
+        self.rest_endpoints(now);
+        let routes = tables(&config, &supply, &self.drains, &mut self.registry)?;
+        self.supply = supply;
+        self.longest_call = self.longest_call.max(config.timeouts.call);
         self.config = config;
-        let before = std::mem::replace(&mut self.routes, Arc::new(built.routes));
-        self.greet_endpoints(&before);
-        let hosts = host_names(&self.config);
-        self.resolved.keep(&hosts);
-        self.failing.retain(|host| hosts.contains(host));
-        self.note_refused(built.refused);
-        self.configure_targets();
         for budget in self.budgets.values_mut() {
             let retry = self.config.retry;
             budget.reconfigure(retry.budget_ratio, retry.budget_min);
         }
-        let now = self.clock.now();
         self.configure_meters(now);
         self.grant_repeats(now);
-        self.publish();
+        self.show(routes, now);
         Ok(())
     }
 
@@ -377,20 +385,6 @@ impl Desk {
         self.routes.meters.get(id.index()).map(Arc::as_ref)
     }
 
-    /// Lets the share of an endpoint that its provider didn't have before grow from now on.
-    fn greet_endpoints(&self, before: &Routes) {
-        let now = self.clock.now();
-        for provider in &self.routes.providers {
-            let mut old = before.providers.iter().filter(|it| it.id == provider.id);
-            let Some(old) = old.next() else { continue };
-            let known: HashSet<_> = old.endpoints.iter().map(|it| it.id).collect();
-            let ids = provider.endpoints.iter().map(|it| it.id);
-            for id in ids.filter(|id| !known.contains(id)) {
-                self.board.loads().of(id).returned(now);
-            }
-        }
-    }
-
     fn configure_targets(&mut self) {
         let routes = Arc::clone(&self.routes);
         for provider in &routes.providers {
@@ -400,93 +394,6 @@ impl Desk {
                 self.breakers.configure(target, provider.breaker, successes);
             }
         }
-    }
-
-    /// The host names that are due for a lookup.
-    pub fn due_lookups(&mut self, now: Moment) -> BTreeSet<String> {
-        let mut hosts = host_names(&self.config);
-        if now >= self.look_up_all {
-            self.look_up_all = now + LOOK_UP_EVERY;
-            self.look_up_unknown = now + LOOK_UP_UNKNOWN_EVERY;
-        } else if now >= self.look_up_unknown {
-            self.look_up_unknown = now + LOOK_UP_UNKNOWN_EVERY;
-            hosts.retain(|host| !self.resolved.is_known(host));
-        } else {
-            hosts.clear();
-        }
-        hosts
-    }
-
-    /// The host names of a configuration that no lookup has answered for.
-    pub fn unknown_hosts(&self, config: &Config) -> BTreeSet<String> {
-        let mut hosts = host_names(config);
-        hosts.retain(|host| !self.resolved.is_known(host));
-        hosts
-    }
-
-    /// Takes lookups in, and publishes new tables if an address changed.
-    pub fn looked_up(&mut self, lookups: Lookups) {
-        let mut changed = false;
-        for (host, result) in lookups {
-            changed |= self.note_lookup(&host, result);
-        }
-        match build(&self.config, &mut self.registry, &self.resolved) {
-            Ok(built) => {
-                self.note_refused(built.refused);
-                if changed {
-                    self.routes = Arc::new(built.routes);
-                    self.publish();
-                }
-            }
-            // It was built before, with the same names.
-            Err(error) => tracing::error!(%error, "new addresses can't be put in force"),
-        }
-    }
-
-    fn note_lookup(&mut self, host: &str, result: std::io::Result<Vec<std::net::IpAddr>>) -> bool {
-        match result {
-            Ok(addresses) if !addresses.is_empty() => {
-                let changed = self.resolved.set(host, addresses);
-                if self.failing.remove(host) || changed {
-                    tracing::info!(host, addresses = ?self.resolved.addresses(host), "resolved");
-                }
-                changed
-            }
-            Ok(_) => {
-                self.note_failed_lookup(host, "no address");
-                false
-            }
-            Err(error) => {
-                self.note_failed_lookup(host, &error.to_string());
-                false
-            }
-        }
-    }
-
-    fn note_failed_lookup(&mut self, host: &str, error: &str) {
-        self.counts.lookup_failures += 1;
-        // Once for as long as it lasts; the metric counts each.
-        if self.failing.insert(host.to_owned()) {
-            let kept = self.resolved.addresses(host);
-            tracing::warn!(host, error, ?kept, "lookup failed");
-        }
-    }
-
-    fn note_refused(&mut self, refused: Vec<Refused>) {
-        let names = self.registry.names().read();
-        for refusal in &refused {
-            *self.counts.refused.entry(refusal.provider).or_default() += 1;
-            if !self.refused.contains(refusal) {
-                tracing::error!(
-                    provider = names.provider(refusal.provider),
-                    endpoint = names.endpoint(refusal.endpoint),
-                    address = %refusal.address,
-                    "address outside the provider's pinned ranges: never connected to"
-                );
-            }
-        }
-        drop(names);
-        self.refused = refused.into_iter().collect();
     }
 
     /// Says, once each, which accreditations have run out. They were valid when the
@@ -547,4 +454,17 @@ impl Desk {
             draining: self.draining,
         });
     }
+}
+
+/// The tables of a configuration, with the endpoints that there are and that aren't draining.
+fn tables(
+    config: &Config,
+    supply: &Supply,
+    drains: &Drains,
+    registry: &mut Registry,
+) -> Result<Arc<Routes>, BuildError> {
+    let (fleet, known) = (supply.fleet(), supply.known());
+    let drained = |provider: &str, url: &str| drains.has(provider, url);
+    let routes = build(config, fleet, known, drained, registry)?;
+    Ok(Arc::new(routes))
 }

@@ -5,12 +5,14 @@ pub mod admin;
 pub mod breakers;
 pub mod build;
 pub mod desk;
+pub mod discovery;
+pub mod drains;
 pub mod office;
 pub mod pages;
 pub mod registry;
 pub mod reload;
-pub mod resolve;
 mod signals;
+pub mod supply;
 
 pub use office::{CoreLink, Ended, Office, OfficeHandle, Prepared};
 

@@ -12,13 +12,15 @@ use std::time::Duration;
 use rtrb::{Consumer, Producer};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::admin;
 use super::build::BuildError;
 use super::desk::Desk;
+use super::discovery::Source;
+use super::discovery::resolver::Resolver;
+use super::discovery::survey::{Finding, LOOK_WITHIN, survey};
 use super::reload::{ReloadError, check_live};
-use super::resolve::{Lookups, look_up};
 use super::signals::{self, Asked, Signals};
 use crate::base::{Clock, Moment};
 use crate::config::{self, Config};
@@ -40,10 +42,14 @@ const TICK: Duration = Duration::from_millis(100);
 /// Between two looks at whether a drain is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
-/// How long a start or a reload waits for names; what is unknown then is asked for again.
-const FIRST_LOOKUPS_WITHIN: Duration = Duration::from_secs(3);
+/// How long a start or a reload waits for endpoints; what is unknown then is looked at again.
+const FIRST_LOOKS_WITHIN: Duration = Duration::from_secs(3);
 
-/// Helper threads for what blocks: lookups and reading files.
+/// How long who is asked for names stays the same: then `/etc/hosts` and `/etc/resolv.conf` are
+/// read again.
+const RESOLVER_LIFE: Duration = Duration::from_secs(30);
+
+/// Helper threads for what blocks: reading files, and names that aren't in DNS.
 const HELPERS_MAX: usize = 16;
 
 /// What one core shares with the office and the access log.
@@ -87,8 +93,8 @@ enum Event {
     Drain,
     Stop,
     Loaded(Result<Box<Config>, ReloadError>),
-    ReadyToUse(Box<Config>, Lookups),
-    LookedUp(Lookups),
+    ReadyToUse(Box<Config>, Vec<Finding>),
+    Found(Vec<Finding>),
 }
 
 /// The office before it is started.
@@ -155,7 +161,7 @@ impl Office {
     }
 
     /// Starts the office's thread and the admin plane on `admin`. Returns when the signals (if
-    /// the office is to act on the process's) are taken over and names were looked up, three
+    /// the office is to act on the process's) are taken over and endpoints were looked for, some
     /// seconds later at most.
     ///
     /// # Errors
@@ -192,7 +198,7 @@ impl Office {
                 }
             });
             drop(local);
-            // A lookup that hangs must not keep the process.
+            // A look that hangs must not keep the process.
             runtime.shutdown_background();
             ended
         };
@@ -261,7 +267,8 @@ struct Loop {
     /// One reload at a time; a signal meanwhile asks for one more.
     reloading: bool,
     reload_again: bool,
-    looking_up: bool,
+    resolver: Rc<Resolver>,
+    resolver_until: Moment,
 }
 
 impl Loop {
@@ -278,6 +285,7 @@ impl Loop {
         let clock = office.desk.clock;
         let desk = Rc::new(RefCell::new(office.desk));
         tokio::task::spawn_local(admin::serve(admin, Rc::clone(&desk)));
+        let resolver = Rc::new(Resolver::new(&desk.borrow().config.dns.servers));
         let mut entered = Loop {
             desk,
             clock,
@@ -291,15 +299,10 @@ impl Loop {
             seen_drained: false,
             reloading: false,
             reload_again: false,
-            looking_up: false,
+            resolver,
+            resolver_until: clock.now() + RESOLVER_LIFE,
         };
-        entered.start_due_lookups();
-        if entered.looking_up
-            && let Ok(Some(event)) = timeout(FIRST_LOOKUPS_WITHIN, entered.events.recv()).await
-        {
-            // Nobody else can have sent one yet but who holds the handle, which isn't out.
-            entered.act_on(event);
-        }
+        entered.look_for_the_first_time().await;
         Ok(entered)
     }
 
@@ -336,8 +339,13 @@ impl Loop {
     }
 
     fn tick(&mut self) {
-        self.desk.borrow_mut().tick(self.clock.now());
-        self.start_due_lookups();
+        let mut desk = self.desk.borrow_mut();
+        desk.tick(self.clock.now());
+        let wall = jiff::Timestamp::now();
+        desk.check_accreditations(wall);
+        desk.check_certificate(wall);
+        drop(desk);
+        self.start_due_looks();
     }
 
     fn look_at_drain(&mut self) -> Option<Ended> {
@@ -358,16 +366,13 @@ impl Loop {
             Event::Drain if self.drain_until.is_some() => return Some(Ended::Stopped),
             Event::Drain => self.begin_drain(),
             Event::Reload => self.begin_reload(),
-            Event::Loaded(Ok(config)) => self.look_up_then_use(config),
+            Event::Loaded(Ok(config)) => self.look_then_use(config),
             Event::Loaded(Err(error)) => self.end_reload(Err(error)),
-            Event::ReadyToUse(config, lookups) => {
-                let result = self.desk.borrow_mut().put_in_force(*config, lookups);
+            Event::ReadyToUse(config, findings) => {
+                let result = self.desk.borrow_mut().put_in_force(*config, findings);
                 self.end_reload(result.map_err(ReloadError::from));
             }
-            Event::LookedUp(lookups) => {
-                self.looking_up = false;
-                self.desk.borrow_mut().looked_up(lookups);
-            }
+            Event::Found(findings) => self.desk.borrow_mut().found(findings),
         }
         None
     }
@@ -380,20 +385,47 @@ impl Loop {
         self.drain_until = Some(self.clock.now() + within);
     }
 
-    fn start_due_lookups(&mut self) {
-        if self.looking_up {
+    /// Each source on its own: one that answers slowly holds up no other.
+    fn start_due_looks(&mut self) {
+        let due = self.desk.borrow_mut().supply.due(self.clock.now());
+        if due.is_empty() {
             return;
         }
-        let mut desk = self.desk.borrow_mut();
-        let wall = jiff::Timestamp::now();
-        desk.check_accreditations(wall);
-        desk.check_certificate(wall);
-        let hosts = desk.due_lookups(self.clock.now());
-        if hosts.is_empty() {
-            return;
+        let resolver = self.resolver();
+        let looked_at = Rc::new(self.desk.borrow().supply.hosts());
+        for source in due {
+            let (resolver, looked_at) = (Rc::clone(&resolver), Rc::clone(&looked_at));
+            self.send_when_done(async {
+                Event::Found(survey(vec![source], looked_at, resolver, LOOK_WITHIN).await)
+            });
         }
-        self.looking_up = true;
-        self.send_when_done(async { Event::LookedUp(look_up(hosts).await) });
+    }
+
+    /// Before anybody is served: a start that knew no endpoint would turn calls away.
+    async fn look_for_the_first_time(&mut self) {
+        let due = self.desk.borrow_mut().supply.due(self.clock.now());
+        let look = survey(
+            due,
+            Rc::default(),
+            Rc::clone(&self.resolver),
+            FIRST_LOOKS_WITHIN,
+        );
+        let findings = look.await;
+        self.desk.borrow_mut().found(findings);
+    }
+
+    /// Who is asked for names.
+    fn resolver(&mut self) -> Rc<Resolver> {
+        let now = self.clock.now();
+        if now >= self.resolver_until {
+            self.renew_resolver();
+        }
+        Rc::clone(&self.resolver)
+    }
+
+    fn renew_resolver(&mut self) {
+        self.resolver = Rc::new(Resolver::new(&self.desk.borrow().config.dns.servers));
+        self.resolver_until = self.clock.now() + RESOLVER_LIFE;
     }
 
     fn begin_reload(&mut self) {
@@ -409,19 +441,21 @@ impl Loop {
         self.send_when_done(async { Event::Loaded(load(path).await) });
     }
 
-    /// Names that are new have to be known before the tables that need them are published, or a
-    /// reload would take a serving provider out for the time of a lookup.
-    fn look_up_then_use(&mut self, config: Box<Config>) {
+    /// What is new has to be known before the tables that need it are published, or a reload
+    /// would take a serving provider out for the time of a look.
+    fn look_then_use(&mut self, config: Box<Config>) {
         let desk = self.desk.borrow();
         if let Err(error) = check_live(&desk.config, &config) {
             drop(desk);
             self.end_reload(Err(error));
             return;
         }
-        let hosts = desk.unknown_hosts(&config);
+        let unknown: Vec<Source> = desk.unknown(&config);
+        let looked_at = Rc::new(desk.supply.hosts());
+        let resolver = Rc::new(Resolver::new(&config.dns.servers));
         self.send_when_done(async {
-            let lookups = timeout(FIRST_LOOKUPS_WITHIN, look_up(hosts)).await;
-            Event::ReadyToUse(config, lookups.unwrap_or_default())
+            let findings = survey(unknown, looked_at, resolver, FIRST_LOOKS_WITHIN).await;
+            Event::ReadyToUse(config, findings)
         });
     }
 
@@ -430,6 +464,8 @@ impl Loop {
         desk.counts.last_reload_refused = result.is_err();
         match result {
             Ok(()) => {
+                // From now on those of the new file are asked.
+                self.resolver_until = Moment(0);
                 desk.counts.reloads += 1;
                 for warning in &desk.config.warnings {
                     tracing::warn!("{warning}");

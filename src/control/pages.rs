@@ -1,12 +1,14 @@
 //! What the admin plane shows, made from the desk.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::breakers::Transitions;
 use super::desk::Desk;
+use super::discovery::fleet::Refusal;
+use super::discovery::known::pinned;
 use crate::base::{Moment, ProviderId};
 use crate::config;
 use crate::openai::error::ErrorCode;
@@ -87,14 +89,25 @@ struct ProviderState<'a> {
     failovers: u64,
     repeats_left: u32,
     endpoints: Vec<EndpointState<'a>>,
+    /// What was found and isn't used.
+    refused: Vec<RefusedState<'a>>,
 }
 
 #[derive(Serialize)]
 struct EndpointState<'a> {
     url: &'a str,
-    addresses: &'a [SocketAddr],
+    addresses: Vec<SocketAddr>,
+    /// Whether it gets no new calls, by an operator's word.
+    draining: bool,
     #[serde(flatten)]
-    target: TargetState,
+    target: Option<TargetState>,
+}
+
+#[derive(Serialize)]
+struct RefusedState<'a> {
+    endpoint: &'a str,
+    address: Option<IpAddr>,
+    why: &'a str,
 }
 
 #[derive(Serialize)]
@@ -119,43 +132,65 @@ fn target_state(desk: &Desk, target: Target, now: Moment) -> TargetState {
         Phase::Open { .. } => ("half_open", None),
     };
     let gated_until = desk.breakers.gated_until(target);
-    let failures = match target {
-        Target::Provider(id) => desk.sum(|core| core.provider_failures(id)),
-        Target::Endpoint(id) => desk.sum(|core| core.endpoint_failures(id)),
-    };
     TargetState {
         breaker,
         open_ms,
         gated_ms: (gated_until > now).then(|| milliseconds(gated_until, now)),
         successes: desk.successes(target),
-        failures,
+        failures: desk.failures(target),
     }
+}
+
+fn endpoint_states<'a>(
+    desk: &'a Desk,
+    position: usize,
+    provider: &config::Provider,
+    now: Moment,
+) -> Vec<EndpointState<'a>> {
+    let endpoints = desk.supply.fleet().of(position).iter();
+    let state = |endpoint: &'a config::Endpoint| {
+        let found = desk.supply.known().addresses(&endpoint.host);
+        let id = desk.endpoint_id(&provider.name, &endpoint.url);
+        EndpointState {
+            url: &endpoint.url,
+            addresses: pinned(provider, found, endpoint.port).0,
+            draining: desk.drains.has(&provider.name, &endpoint.url),
+            target: id.map(|id| target_state(desk, Target::Endpoint(id), now)),
+        }
+    };
+    endpoints.map(state).collect()
+}
+
+fn refused_states<'a>(desk: &'a Desk, provider: &config::Provider) -> Vec<RefusedState<'a>> {
+    let refused = desk.supply.refused(&provider.name);
+    let state = |refusal: &'a Refusal| RefusedState {
+        endpoint: &refusal.endpoint,
+        address: refusal.address,
+        why: &refusal.why,
+    };
+    refused.map(state).collect()
 }
 
 /// `/srp/v1/providers`
 pub fn providers(desk: &Desk) -> String {
     let now = desk.clock.now();
     let states = desk.config.providers.iter().zip(&desk.routes.providers);
-    let providers = states.map(|(configured, provider)| {
-        let endpoints = configured.endpoints.iter().zip(&provider.endpoints);
-        let accreditation = configured.accreditation.as_ref();
-        ProviderState {
-            name: &configured.name,
-            jurisdiction: provider.jurisdiction.code(),
-            backstop: accreditation.is_some(),
-            accreditation_valid_until: accreditation.map(|it| it.valid_until.to_string()),
-            target: target_state(desk, Target::Provider(provider.id), now),
-            failovers: desk.sum(|core| core.failovers(provider.id)),
-            repeats_left: desk.repeats_left(provider.id),
-            endpoints: endpoints
-                .map(|(configured, endpoint)| EndpointState {
-                    url: &configured.url,
-                    addresses: &endpoint.addresses,
-                    target: target_state(desk, Target::Endpoint(endpoint.id), now),
-                })
-                .collect(),
-        }
-    });
+    let providers = states
+        .enumerate()
+        .map(|(position, (configured, provider))| {
+            let accreditation = configured.accreditation.as_ref();
+            ProviderState {
+                name: &configured.name,
+                jurisdiction: provider.jurisdiction.code(),
+                backstop: accreditation.is_some(),
+                accreditation_valid_until: accreditation.map(|it| it.valid_until.to_string()),
+                target: target_state(desk, Target::Provider(provider.id), now),
+                failovers: desk.sum(|core| core.failovers(provider.id)),
+                repeats_left: desk.repeats_left(provider.id),
+                endpoints: endpoint_states(desk, position, configured, now),
+                refused: refused_states(desk, configured),
+            }
+        });
     let page = ProvidersPage {
         epoch: desk.board.epoch(),
         draining: desk.draining(),
@@ -302,9 +337,8 @@ fn provider_metrics(desk: &Desk, names: &NameLists, page: &mut Exposition) {
         Kind::Counter,
         "Addresses outside the provider's pinned ranges, each time that a lookup gave them.",
     );
-    each(page, &|id| {
-        desk.counts.refused.get(&id).copied().unwrap_or(0)
-    });
+    each(page, &|id| desk.supply.seen_outside(names.provider(id)));
+    supply_metrics(desk, page);
     page.family(
         "srpd_accreditation_expires_seconds",
         Kind::Gauge,
@@ -316,6 +350,50 @@ fn provider_metrics(desk: &Desk, names: &NameLists, page: &mut Exposition) {
             let left = accreditation.valid_until.duration_since(wall).as_secs();
             page.sample_float(&[("provider", &provider.name)], left as f64);
         }
+    }
+}
+
+fn supply_metrics(desk: &Desk, page: &mut Exposition) {
+    let providers = || desk.config.providers.iter().zip(&desk.routes.providers);
+    page.family(
+        "srpd_endpoints",
+        Kind::Gauge,
+        "Endpoints that may get calls: those that drain are left out.",
+    );
+    for (configured, provider) in providers() {
+        let labels = [("provider", configured.name.as_str())];
+        page.sample(&labels, provider.endpoints.len() as u64);
+    }
+    page.family(
+        "srpd_endpoints_draining",
+        Kind::Gauge,
+        "Endpoints that get no new calls, by an operator's word.",
+    );
+    for (configured, _) in providers() {
+        let draining = desk
+            .drains
+            .iter()
+            .filter(|(name, _)| *name == configured.name);
+        let labels = [("provider", configured.name.as_str())];
+        page.sample(&labels, draining.count() as u64);
+    }
+    page.family(
+        "srpd_endpoints_refused",
+        Kind::Gauge,
+        "Endpoints and addresses that were found and must not be used: outside of the pinned \
+         ranges, not accredited, too many.",
+    );
+    for (configured, _) in providers() {
+        let refused = desk.supply.refused(&configured.name).count();
+        page.sample(&[("provider", configured.name.as_str())], refused as u64);
+    }
+    page.family(
+        "srpd_source_failing",
+        Kind::Gauge,
+        "1 for each file, service or name that can't be read now; what it said before stays.",
+    );
+    for (kind, source, _) in desk.supply.failing() {
+        page.sample(&[("kind", kind), ("source", source)], 1);
     }
 }
 
@@ -385,7 +463,7 @@ fn instance_metrics(desk: &Desk, page: &mut Exposition) {
             "srpd_lookup_failures_total",
             Kind::Counter,
             "Endpoint names that could not be resolved.",
-            counts.lookup_failures,
+            desk.supply.failures("name") + desk.supply.failures("service"),
         ),
         (
             "srpd_draining",

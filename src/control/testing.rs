@@ -54,11 +54,15 @@ pub fn provider(name: &str, code: &str, url: &str) -> Provider {
         endpoints: vec![Endpoint {
             url: url.into(),
             host: host.into(),
+            name: host.into(),
             port: port.parse().expect("a port"),
             prefix: "/v1".into(),
+            metrics: None,
             tls: None,
         }],
+        sources: Default::default(),
         ca: None,
+        roots: None,
         addresses: Vec::new(),
         models: Models {
             named: [].into(),
@@ -96,6 +100,7 @@ pub fn config() -> Config {
     let mut aloomu = provider("aloomu", "au", "http://127.0.0.1:9101");
     aloomu.accreditation = Some(Accredited {
         authority: "au-accreditor".into(),
+        hosts: ["127.0.0.1".into()].into(),
         valid_until: jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 90),
     });
     aloomu.models.fallback = Some("aloomu-70b".into());
@@ -135,6 +140,7 @@ pub fn config() -> Config {
             level: tracing::Level::INFO,
             access: true,
         },
+        dns: Dns::default(),
         providers: vec![aloomu, vendor],
         capabilities: vec![
             capability("smart", vec![1, 0], JurisdictionSet::ALL),

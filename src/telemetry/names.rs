@@ -1,5 +1,6 @@
 //! Ids back to names, for those who write lines: the log thread and the admin plane. The office
-//! adds names when it loads a configuration; none is ever taken away.
+//! adds names when it loads a configuration; none is taken away, but an endpoint's may be replaced
+//! by another's long after it has gone.
 
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -32,6 +33,14 @@ impl NameLists {
         self.endpoints
             .get(id.index())
             .map_or("?", |(_, url)| url.as_str())
+    }
+
+    /// Names an endpoint: a new one, or one in the place of another that is gone.
+    pub fn set_endpoint(&mut self, id: EndpointId, name: (ProviderId, String)) {
+        match self.endpoints.get_mut(id.index()) {
+            Some(place) => *place = name,
+            None => self.endpoints.push(name),
+        }
     }
 
     /// A capability's name; `?` if the id was never given out.

@@ -29,5 +29,6 @@ mod selftest;
 mod slow;
 mod smuggling;
 mod streams;
+mod supply;
 mod support;
 mod tls;

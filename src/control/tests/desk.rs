@@ -1,11 +1,16 @@
 //! What follows from facts, with explicit times.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::desk::Desk;
+use super::super::discovery::Source;
+use super::super::discovery::resolver::Answer;
+use super::super::discovery::survey::{Finding, Found};
 use super::super::pages;
 use super::super::testing::{config, provider};
 use crate::base::{Clock, EndpointId, Moment, ProviderId};
+use crate::config::Config;
 use crate::policy::meter::Rate;
 use crate::tables::{BreakerView, Fact, Limit, ProbeOutcome, Target};
 use crate::telemetry::exposition::tests::Page;
@@ -16,12 +21,30 @@ const VENDOR: ProviderId = ProviderId(1);
 const VENDOR_ENDPOINT: EndpointId = EndpointId(1);
 
 fn desk() -> Desk {
+    desk_of(config())
+}
+
+/// A desk with two cores that listen.
+pub(super) fn desk_of(config: Config) -> Desk {
     let core = || Arc::new(CoreMetrics::new());
     let slot = || Arc::new(HistogramSlot::new());
     let (cores, slots) = (vec![core(), core()], vec![slot(), slot()]);
-    let desk = Desk::new(config(), Clock::new(), cores, slots, 1).expect("a desk");
+    let desk = Desk::new(config, Clock::new(), cores, slots, 1).expect("a desk");
     desk.cores.iter().for_each(|core| core.listener_opened());
     desk
+}
+
+/// What a lookup of a host has found.
+pub(super) fn addresses_of(host: &str, addresses: &[&str]) -> Vec<Finding> {
+    let records = addresses.iter().map(|it| it.parse().expect("an address"));
+    let answer = Answer {
+        records: records.collect(),
+        ttl: Duration::ZERO,
+    };
+    vec![Finding {
+        source: Source::Name(host.to_owned()),
+        result: Ok(Found::Addresses(answer)),
+    }]
 }
 
 fn failed(at: Moment) -> Fact {
@@ -304,18 +327,17 @@ fn a_name_outside_its_pins_is_refused_and_a_failed_lookup_changes_nothing() {
         let snapshot = desk.board.snapshot();
         snapshot.routes.providers[0].endpoints[0].addresses.clone()
     };
-    let answer = |text: &str| {
-        let address = text.parse().expect("an address");
-        vec![("inference.example".to_owned(), Ok(vec![address]))]
-    };
+    let answer = |text: &str| addresses_of("inference.example", &[text]);
     desk.put_in_force(pinned, answer("10.0.0.1"))
         .expect("valid");
     let good = vec!["10.0.0.1:9101".parse().expect("an address")];
     assert_eq!(addresses(&desk), good);
-    let failure = std::io::Error::other("no such host");
-    desk.looked_up(vec![("inference.example".to_owned(), Err(failure))]);
+    desk.found(vec![Finding {
+        source: Source::Name("inference.example".into()),
+        result: Err("no such host".into()),
+    }]);
     assert_eq!(addresses(&desk), good);
-    desk.looked_up(answer("192.0.2.1"));
+    desk.found(answer("192.0.2.1"));
     assert!(
         addresses(&desk).is_empty(),
         "moved abroad: never connected to"
@@ -326,7 +348,13 @@ fn a_name_outside_its_pins_is_refused_and_a_failed_lookup_changes_nothing() {
     let refused = page.get("srpd_address_refused_total", &[("provider", "aloomu")]);
     assert_eq!(refused, Some(1.0));
     assert_eq!(page.get("srpd_lookup_failures_total", &[]), Some(1.0));
-    desk.looked_up(answer("10.0.0.2"));
+    desk.found(answer("192.0.2.1"));
+    let page = Page::parse(&pages::metrics(&desk));
+    let refused = page.get("srpd_address_refused_total", &[("provider", "aloomu")]);
+    assert_eq!(refused, Some(2.0), "each time that a lookup gives it");
+    let now_refused = page.get("srpd_endpoints_refused", &[("provider", "aloomu")]);
+    assert_eq!(now_refused, Some(1.0));
+    desk.found(answer("10.0.0.2"));
     assert_eq!(
         addresses(&desk),
         ["10.0.0.2:9101".parse().expect("an address")]

@@ -110,6 +110,11 @@ impl Instance {
         self.data
     }
 
+    /// Where the admin plane listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// A new client connection.
     pub fn connect(&self) -> Client {
         Client::connect(self.data)

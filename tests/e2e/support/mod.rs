@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod instance;
+pub mod names;
 pub mod reply;
 pub mod setup;
 pub mod tls;

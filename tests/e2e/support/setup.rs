@@ -32,6 +32,8 @@ struct Provider {
     name: String,
     jurisdiction: String,
     endpoints: Vec<String>,
+    /// What `endpoints` is in place of a list of these.
+    found: Option<String>,
     accredited: bool,
     models: String,
     more: String,
@@ -106,6 +108,7 @@ impl Setup {
             name: name.to_owned(),
             jurisdiction: jurisdiction.to_owned(),
             endpoints: endpoints.iter().map(|url| (*url).to_owned()).collect(),
+            found: None,
             accredited,
             models: format!("{{ \"*\" = \"{name}-model\" }}"),
             more: more.to_owned(),
@@ -118,6 +121,16 @@ impl Setup {
         for candidate in &mut self.providers {
             if candidate.name == provider {
                 candidate.models = models.to_owned();
+            }
+        }
+        self
+    }
+
+    /// Has a provider's endpoints found as `table` says; it stays accredited for those that it has.
+    pub fn found(mut self, provider: &str, table: &str) -> Setup {
+        for candidate in &mut self.providers {
+            if candidate.name == provider {
+                candidate.found = Some(table.to_owned());
             }
         }
         self
@@ -231,8 +244,14 @@ impl Provider {
         } = self;
         let mut text = format!(
             "[[provider]]\nname = \"{name}\"\njurisdiction = \"{jurisdiction}\"\n\
-             endpoints = {endpoints:?}\nmodels = {models}\n"
+             models = {models}\n"
         );
+        match &self.found {
+            Some(table) => text.push_str(&format!("endpoints = {table}\n")),
+            // Without any, `more` says where they are.
+            None if endpoints.is_empty() => {}
+            None => text.push_str(&format!("endpoints = {endpoints:?}\n")),
+        }
         if self.accredited {
             let file = format!("{name}.accreditation.json");
             self.accredit(directory, &file);

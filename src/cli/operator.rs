@@ -114,11 +114,16 @@ pub(super) fn endpoints(arguments: &Endpoints, out: &mut dyn Write) -> Result<()
 /// How an endpoint is, in a word.
 fn state(endpoint: &Value) -> String {
     let breaker = endpoint["breaker"].as_str();
+    let health = &endpoint["health"];
     if endpoint["draining"] == true {
         return "draining".to_owned();
     }
     if endpoint["addresses"].as_array().is_none_or(Vec::is_empty) {
         return "without an address".to_owned();
+    }
+    if health["ready"] == false {
+        let trouble = health["trouble"].as_str().unwrap_or("not checked yet");
+        return format!("not ready: {trouble}");
     }
     match breaker {
         Some("closed") if endpoint["gated_ms"].is_u64() => "paused".to_owned(),

@@ -152,6 +152,14 @@ fn provider(provider: &Provider) -> Value {
             Balance::LeastLoaded => "least_loaded",
             Balance::Prefix => "prefix",
         },
+        "health": provider.health.as_ref().map(|health| json!({
+            "path": health.path,
+            "metrics": health.metrics.as_ref().map_or(json!(false), |path| json!(path)),
+            "interval": duration(health.interval),
+            "timeout": duration(health.timeout),
+            "healthy_after": health.healthy_after,
+            "unhealthy_after": health.unhealthy_after,
+        })),
     })
 }
 

@@ -9,6 +9,7 @@ mod dns;
 mod effective;
 pub mod endpoint;
 mod figures;
+mod health;
 mod instance;
 mod key;
 pub mod model;

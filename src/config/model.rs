@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -182,6 +183,25 @@ pub struct Provider {
     pub breaker: BreakerConfig,
     /// How one of its endpoints is chosen.
     pub balance: Balance,
+    /// How its endpoints are checked; none: they always count as ready.
+    pub health: Option<Health>,
+}
+
+/// `provider.health`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What an endpoint is asked for; it is ready if the status is 2xx.
+    pub path: String,
+    /// Where its metrics are, if nothing else says so; none: they aren't asked for.
+    pub metrics: Option<String>,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// How long a check may take.
+    pub timeout: Duration,
+    /// Checks in a row that an endpoint must pass until it is ready again.
+    pub healthy_after: u32,
+    /// Checks in a row that it must fail until it isn't ready any more.
+    pub unhealthy_after: u32,
 }
 
 impl Provider {

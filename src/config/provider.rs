@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::accreditation::{self, Authority};
-use super::figures;
 use super::instance::{self, jurisdiction};
-use super::model::{Accredited, CaFile, Endpoint, Models, Provider, Sources};
+use super::model::{Accredited, CaFile, Endpoint, Health, Models, Provider, Sources};
 use super::reader::{Table, Value};
 use super::sources;
 use super::tls::{SystemRoots, Trust};
 use super::values::{Names, is_name};
 use super::{Surroundings, credential};
+use super::{figures, health};
 use crate::base::Secret;
 use crate::base::ids::ENDPOINTS_MAX;
 use crate::net::Roots;
@@ -56,6 +56,7 @@ pub(super) struct Draft<'t> {
     timeouts: Timeouts,
     breaker: BreakerConfig,
     balance: Balance,
+    health: Option<Health>,
 }
 
 impl Draft<'_> {
@@ -74,6 +75,7 @@ impl Draft<'_> {
             timeouts: self.timeouts,
             breaker: self.breaker,
             balance: self.balance,
+            health: self.health,
         })
     }
 }
@@ -139,8 +141,11 @@ pub(super) fn read<'t>(
                 ("prefix", Balance::Prefix),
             ],
         ),
+        health: table
+            .get("health")
+            .and_then(|value| health::read(value.table()?)),
     };
-    table.not_built(&["location", "capacity", "price", "health"]);
+    table.not_built(&["location", "capacity", "price"]);
     table.finish();
     draft
 }

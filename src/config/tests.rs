@@ -110,6 +110,7 @@ fn every_error_has_its_line_its_key_and_what_was_expected() {
     let fixture = surroundings();
     let files = [
         include_str!("testdata/errors.txt"),
+        include_str!("testdata/errors-supply.txt"),
         include_str!("testdata/errors-tls.txt"),
     ];
     let blocks = files.iter().flat_map(|file| file.split("\n\n").skip(1));
@@ -265,7 +266,6 @@ fn of_the_whole_format_each_part_that_is_not_built_is_refused_by_name() {
             "provider[0].location",
             "provider[0].capacity",
             "provider[0].price",
-            "provider[0].health",
             "provider[1].location",
             "provider[1].capacity",
             "provider[1].price",

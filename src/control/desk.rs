@@ -2,6 +2,7 @@
 //! waiting, and gets the time from outside.
 
 mod endpoints;
+mod health;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use super::breakers::{BreakerBoard, News};
 use super::build::{BuildError, build};
 use super::discovery::survey::Finding;
 use super::drains::Drains;
+use super::health::wards::Wards;
 use super::registry::Registry;
 use super::supply::Supply;
 use crate::base::{Clock, EndpointId, Moment, ProviderId};
@@ -59,6 +61,8 @@ pub struct Desk {
     pub supply: Supply,
     /// Endpoints that get no new calls.
     pub drains: Drains,
+    /// Endpoints that are looked after.
+    pub wards: Wards,
     slots: Vec<Arc<HistogramSlot>>,
     registry: Registry,
     /// What an endpoint's counters stood at when it got its id: successes and failures.
@@ -112,6 +116,7 @@ impl Desk {
             counts: Counts::default(),
             supply,
             drains,
+            wards: Wards::default(),
             slots,
             registry,
             baselines: HashMap::new(),
@@ -126,6 +131,7 @@ impl Desk {
         desk.configure_targets();
         desk.configure_meters(now);
         desk.grant_repeats(now);
+        desk.attend(None, now);
         Ok(desk)
     }
 
@@ -362,9 +368,10 @@ impl Desk {
             let retry = self.config.retry;
             budget.reconfigure(retry.budget_ratio, retry.budget_min);
         }
+        self.adopt(routes, now);
         self.configure_meters(now);
         self.grant_repeats(now);
-        self.show(routes, now);
+        self.publish();
         Ok(())
     }
 

@@ -7,6 +7,7 @@ pub mod build;
 pub mod desk;
 pub mod discovery;
 pub mod drains;
+pub mod health;
 pub mod office;
 pub mod pages;
 pub mod registry;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rtrb::{Consumer, Producer};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::admin;
@@ -20,6 +20,7 @@ use super::desk::Desk;
 use super::discovery::Source;
 use super::discovery::resolver::Resolver;
 use super::discovery::survey::{Finding, LOOK_WITHIN, survey};
+use super::health::check::{Checkup, Visit, check};
 use super::reload::{ReloadError, check_live};
 use super::signals::{self, Asked, Signals};
 use crate::base::{Clock, Moment};
@@ -44,6 +45,9 @@ const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
 /// How long a start or a reload waits for endpoints; what is unknown then is looked at again.
 const FIRST_LOOKS_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long each first check may hold a start up.
+const FIRST_CHECKS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long who is asked for names stays the same: then `/etc/hosts` and `/etc/resolv.conf` are
 /// read again.
@@ -95,6 +99,7 @@ enum Event {
     Loaded(Result<Box<Config>, ReloadError>),
     ReadyToUse(Box<Config>, Vec<Finding>),
     Found(Vec<Finding>),
+    Checked(Checkup),
 }
 
 /// The office before it is started.
@@ -346,6 +351,7 @@ impl Loop {
         desk.check_certificate(wall);
         drop(desk);
         self.start_due_looks();
+        self.start_due_checks();
     }
 
     fn look_at_drain(&mut self) -> Option<Ended> {
@@ -373,6 +379,7 @@ impl Loop {
                 self.end_reload(result.map_err(ReloadError::from));
             }
             Event::Found(findings) => self.desk.borrow_mut().found(findings),
+            Event::Checked(checkup) => self.desk.borrow_mut().checked(&checkup),
         }
         None
     }
@@ -401,7 +408,15 @@ impl Loop {
         }
     }
 
-    /// Before anybody is served: a start that knew no endpoint would turn calls away.
+    fn start_due_checks(&mut self) {
+        let due = self.desk.borrow_mut().due_checks(self.clock.now());
+        for visit in due {
+            self.send_when_done(async { Event::Checked(check(visit).await) });
+        }
+    }
+
+    /// Before anybody is served: a start that knew no endpoint, or none that is ready, would turn
+    /// calls away.
     async fn look_for_the_first_time(&mut self) {
         let due = self.desk.borrow_mut().supply.due(self.clock.now());
         let look = survey(
@@ -412,6 +427,15 @@ impl Loop {
         );
         let findings = look.await;
         self.desk.borrow_mut().found(findings);
+        let due = self.desk.borrow_mut().due_checks(self.clock.now());
+        let mut checks = JoinSet::new();
+        for visit in due {
+            let timeout = visit.timeout.min(FIRST_CHECKS_WITHIN);
+            checks.spawn_local(check(Visit { timeout, ..visit }));
+        }
+        for checkup in checks.join_all().await {
+            self.desk.borrow_mut().checked(&checkup);
+        }
     }
 
     /// Who is asked for names.

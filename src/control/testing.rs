@@ -72,6 +72,7 @@ pub fn provider(name: &str, code: &str, url: &str) -> Provider {
         timeouts: timeouts(),
         breaker: breaker(),
         balance: Balance::LeastLoaded,
+        health: None,
     }
 }
 

@@ -16,6 +16,7 @@ mod exhaustion;
 mod failover;
 mod framing;
 mod headers;
+mod health;
 mod large;
 mod limits;
 mod load;

@@ -168,6 +168,42 @@ fn what_is_found_is_verified_by_the_providers_own_authorities() {
     assert!(admit("10.0.0.1") != listed.trust());
 }
 
+#[test]
+fn checks_have_defaults_and_can_leave_metrics_alone() {
+    let fixture = Fixture::new();
+    let health = |value: &str| {
+        let text = endpoints(&fixture, true, &format!("[\"http://a\"]\nhealth = {value}"));
+        fixture.config(&text).providers[1].health.clone()
+    };
+    let defaults = Health {
+        path: "/health".into(),
+        metrics: Some("/metrics".into()),
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        healthy_after: 2,
+        unhealthy_after: 3,
+    };
+    assert_eq!(health("{}"), Some(defaults.clone()));
+    let given = r#"{ path = "/v1/models?x=1", metrics = "/m", interval = "1s", timeout = "1m",
+                     healthy_after = 1, unhealthy_after = 9 }"#;
+    let expected = Health {
+        path: "/v1/models?x=1".into(),
+        metrics: Some("/m".into()),
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(60),
+        healthy_after: 1,
+        unhealthy_after: 9,
+    };
+    assert_eq!(health(&given.replace('\n', " ")), Some(expected));
+    let without = Health {
+        metrics: None,
+        ..defaults
+    };
+    assert_eq!(health("{ metrics = false }"), Some(without));
+    let none = fixture.config(&base(&fixture));
+    assert_eq!(none.providers[1].health, None);
+}
+
 fn urls(content: &str) -> Result<Vec<String>, TargetsError> {
     let targets = targets::parse(content.as_bytes())?;
     Ok(targets.iter().map(|it| it.url.canonical()).collect())

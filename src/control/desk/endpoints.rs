@@ -69,18 +69,21 @@ impl Desk {
     fn rebuild(&mut self, now: Moment) {
         self.rest_endpoints(now);
         match tables(&self.config, &self.supply, &self.drains, &mut self.registry) {
-            Ok(routes) => self.show(routes, now),
+            Ok(routes) => {
+                self.adopt(routes, now);
+                self.publish();
+            }
             Err(error) => tracing::error!(%error, "new endpoints can't be put in force"),
         }
     }
 
-    /// Puts tables in force: new endpoints get their figures, and everybody is told.
-    pub(super) fn show(&mut self, routes: Arc<Routes>, now: Moment) {
+    /// Takes tables over, to be published: new endpoints get their figures.
+    pub(super) fn adopt(&mut self, routes: Arc<Routes>, now: Moment) {
         let before = std::mem::replace(&mut self.routes, routes);
         self.rest_endpoints(now);
         self.configure_targets();
+        self.attend(Some(&before), now);
         self.greet_endpoints(&before, now);
-        self.publish();
     }
 
     /// Lets the share of an endpoint that its provider didn't have before grow from now on.

@@ -7,12 +7,16 @@ use super::super::desk::Desk;
 use super::super::discovery::Source;
 use super::super::discovery::resolver::{Answer, Server};
 use super::super::discovery::survey::{Finding, Found};
+use super::super::health::check::Checkup;
+use super::super::health::vitals::Vitals;
 use super::super::pages;
 use super::super::testing::{config, jurisdiction};
 use super::desk::{addresses_of, desk_of};
+use crate::base::Moment;
 use crate::config::endpoint::parse_endpoint;
 use crate::config::targets::{self, Pattern};
-use crate::config::{Config, DnsName, Service};
+use crate::config::{Config, DnsName, Health, Service};
+use crate::tables::Queue;
 use crate::telemetry::exposition::tests::Page;
 
 /// The vendor, with endpoints from a file, a name and a service.
@@ -298,4 +302,104 @@ fn endpoints_may_come_and_go_for_ever() {
         );
     }
     assert!(seen.len() < 1024, "{}", seen.len());
+}
+
+#[test]
+fn a_check_decides_who_takes_calls_and_trips_no_breaker() {
+    let mut checked = config();
+    checked.providers[1].health = Some(health());
+    let mut desk = desk_of(checked);
+    let now = desk.clock.now();
+    let [visit] = &desk.due_checks(now)[..] else {
+        panic!("one");
+    };
+    assert_eq!(
+        (&*visit.path, visit.metrics.as_deref()),
+        ("/health", Some("/metrics"))
+    );
+    assert_eq!(
+        visit.addresses,
+        ["127.0.0.1:9121".parse().expect("an address")]
+    );
+    let id = visit.id;
+    assert!(!desk.is_ready(id), "nobody knows yet");
+    assert!(desk.due_checks(now).is_empty(), "it is under way");
+    let vitals = Vitals {
+        queue: Queue {
+            waiting: 4,
+            running: 7,
+        },
+        cache: Some(0.5),
+    };
+    let checkup = |health: Result<(), String>, vitals| Checkup { id, health, vitals };
+    desk.checked(&checkup(Ok(()), Some(Some(vitals))));
+    assert!(desk.is_ready(id));
+    let said = |desk: &Desk| desk.board.loads().of(id).queue();
+    assert_eq!(said(&desk), Some(vitals.queue));
+    let failed = || checkup(Err("status 503".into()), None);
+    desk.checked(&failed());
+    assert!(desk.is_ready(id), "one is none");
+    assert_eq!(said(&desk), None, "what it said before says nothing now");
+    desk.checked(&failed());
+    assert!(!desk.is_ready(id));
+    let page = Page::parse(&pages::metrics(&desk));
+    assert_eq!(page.sum("srpd_endpoint_ready"), 0.0);
+    assert_eq!(page.sum("srpd_health_checks_total"), 3.0);
+    assert_eq!(page.sum("srpd_endpoint_reported_waiting"), 4.0);
+    assert_eq!(page.sum("srpd_breaker_transitions_total"), 0.0);
+    // Who is looked after no longer is ready, and whoever has served is ready at first.
+    desk.put_in_force(config(), Vec::new()).expect("valid");
+    assert!(desk.is_ready(id));
+    let mut checked = config();
+    checked.providers[1].health = Some(health());
+    desk.put_in_force(checked, Vec::new()).expect("valid");
+    assert!(desk.is_ready(id));
+    desk.checked(&failed());
+    desk.checked(&failed());
+    assert!(!desk.is_ready(id));
+    // What is drained is left alone.
+    desk.drain("vendor-us", "http://127.0.0.1:9121", true)
+        .expect("an endpoint");
+    assert!(desk.due_checks(Moment(u64::MAX / 2)).is_empty());
+}
+
+#[test]
+fn an_endpoint_that_was_found_is_not_ready_before_its_first_check() {
+    let mut checked = found_everywhere();
+    checked.providers[1].health = Some(health());
+    let mut desk = desk_of(checked);
+    let content = r#"[{"targets": ["10.0.0.1:1"], "labels": {"__metrics_path__": "/stats"}}]"#;
+    desk.found(file(content));
+    let visits = desk.due_checks(desk.clock.now());
+    assert_eq!(visits.len(), 2);
+    let visit = &visits[1];
+    assert_eq!(visit.authority, "10.0.0.1:1");
+    assert_eq!(visit.metrics.as_deref(), Some("/stats"));
+    assert!(!desk.is_ready(visit.id));
+    let now = desk.clock.now();
+    assert_eq!(pages::unready(&desk, now).len(), 0, "the backstop serves");
+    desk.checked(&Checkup {
+        id: visit.id,
+        health: Ok(()),
+        vitals: Some(None),
+    });
+    assert!(desk.is_ready(visit.id));
+    desk.found(file("[]"));
+    let later = Moment(now.0 + 3_600_000_000);
+    assert_eq!(
+        desk.due_checks(later).len(),
+        0,
+        "one is under way, the other gone"
+    );
+}
+
+fn health() -> Health {
+    Health {
+        path: "/health".into(),
+        metrics: Some("/metrics".into()),
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        healthy_after: 2,
+        unhealthy_after: 2,
+    }
 }

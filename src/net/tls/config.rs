@@ -279,6 +279,14 @@ impl ClientTls {
         self.trust
     }
 
+    /// For who opens connections in another way than a core does: they are verified by the same
+    /// authorities and as the same host, and leave the cores' sessions alone.
+    pub fn apart(&self) -> (Arc<ClientConfig>, ServerName<'static>) {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::disabled();
+        (Arc::new(config), self.name.clone())
+    }
+
     pub(super) fn connection(&self) -> Result<UnbufferedClientConnection, Error> {
         UnbufferedClientConnection::new(Arc::clone(&self.config), self.name.clone())
     }

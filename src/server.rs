@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use thiserror::Error;
@@ -13,7 +14,7 @@ use crate::config::{Config, Cores, Driver};
 use crate::control::build::BuildError;
 use crate::control::{Ended, Office, OfficeHandle, Prepared, pages};
 use crate::net::ring::Form;
-use crate::net::{cpu, descriptors, gauge, listener, ring};
+use crate::net::{Bell, Ear, cpu, descriptors, gauge, listener, ring};
 use crate::proxy::CoreParts;
 use crate::telemetry::{AccessLog, Sink};
 use crate::worker::Worker;
@@ -112,6 +113,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
 
     let sockets_max = sockets_max(descriptors, cpus.len(), clients_max)?;
     let memory_max = gauge::bound().unwrap_or(usize::MAX);
+    let (bells, mut ears) = bells(cpus.len()).map_err(thread("a core's bell"))?;
     let mut cores = Vec::with_capacity(cpus.len());
     for ((index, &cpu), link) in cpus.iter().enumerate().zip(links) {
         let worker = Worker {
@@ -119,6 +121,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
             cpu,
             driver,
             listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
+            ear: ears.next(),
             core: CoreParts {
                 board: board.clone(),
                 clock,
@@ -127,7 +130,9 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
                 facts: link.facts,
                 access: link.access,
                 seed: getrandom::u64().unwrap_or(index as u64),
+                index,
                 cores: cpus.len(),
+                bells: Arc::clone(&bells),
                 sockets_max,
                 memory_max,
             },
@@ -185,6 +190,15 @@ impl Running {
         self.access.finish();
         ended
     }
+}
+
+/// What rings each core, and the ends that hear.
+fn bells(cores: usize) -> io::Result<(Arc<[Bell]>, impl Iterator<Item = Ear>)> {
+    let pairs: Vec<(Bell, Ear)> = (0..cores)
+        .map(|_| Bell::pair())
+        .collect::<io::Result<_>>()?;
+    let (bells, ears): (Vec<Bell>, Vec<Ear>) = pairs.into_iter().unzip();
+    Ok((bells.into(), ears.into_iter()))
 }
 
 fn thread(what: &'static str) -> impl FnOnce(io::Error) -> StartError {

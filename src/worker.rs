@@ -11,7 +11,7 @@ use crate::net::deadline::TICK;
 use crate::net::listener::Listener;
 use crate::net::ring::{Form, Ring};
 use crate::net::stream::is_descriptor_shortage;
-use crate::net::{Conn, cpu, turn};
+use crate::net::{Conn, Ear, cpu, turn};
 use crate::proxy::{self, Core, CoreParts, Room};
 
 /// How long an accept that failed waits before the next, if nobody can make way. Meanwhile clients
@@ -35,6 +35,8 @@ pub struct Worker {
     pub driver: Option<Form>,
     /// One socket per data-plane address.
     pub listeners: Vec<TcpListener>,
+    /// What it is rung by.
+    pub ear: Option<Ear>,
     /// The rest.
     pub core: CoreParts,
 }
@@ -54,7 +56,7 @@ impl Worker {
                     None => Ring::epoll(),
                 });
                 match ring {
-                    Ok(mut ring) => ring.block_on(run(self.core, self.listeners, told)),
+                    Ok(mut ring) => ring.block_on(run(self.core, self.listeners, self.ear, told)),
                     Err(error) => drop(told.send(Err(error))),
                 }
             })?;
@@ -69,6 +71,7 @@ impl Worker {
 async fn run(
     parts: CoreParts,
     listeners: Vec<TcpListener>,
+    ear: Option<Ear>,
     told: std::sync::mpsc::SyncSender<io::Result<()>>,
 ) {
     turn::open();
@@ -83,6 +86,9 @@ async fn run(
         closers.push(Rc::clone(&listener));
         monoio::spawn(accept(Rc::clone(&core), listener));
     }
+    if let Some(ear) = ear {
+        monoio::spawn(listen(Rc::clone(&core), ear));
+    }
     drop(told.send(Ok(())));
     while !core.stopped() {
         monoio::time::sleep(TICK).await;
@@ -95,10 +101,19 @@ async fn run(
     // A runtime must not be dropped with operations in flight: end them first.
     for _ in 0..LAST_SWEEPS {
         core.deadlines.end_all();
+        core.unring();
         turn::close();
         monoio::time::sleep(TICK).await;
     }
     core.retire();
+}
+
+/// Another core rings when a firm call there displaces a floating one here.
+async fn listen(core: Rc<Core>, ear: Ear) {
+    if let Err(error) = ear.listen(|| core.curtail()).await {
+        // The sweeper curtails too, a tick later.
+        tracing::warn!(%error, "a core can't be rung");
+    }
 }
 
 async fn accept(core: Rc<Core>, listener: Rc<Listener>) {

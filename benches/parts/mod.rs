@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use srpd::base::{CapabilityId, EndpointId, KeyDigest, KeyId, Moment, ProviderId};
 use srpd::http::{self, ChunkedDecoder, HeadLimits, HeadSlots};
+use srpd::market::{Price, Supply};
 use srpd::openai::{self, Operation, StreamScanner};
 use srpd::policy::balance::Balance;
 use srpd::policy::breaker::{BreakerConfig, Detector};
@@ -239,7 +240,7 @@ fn snapshot(routes: Routes) -> Snapshot {
 
 fn view() -> View {
     warm_up();
-    View::new(Arc::new(Board::new(snapshot(routes()))))
+    View::new(Arc::new(Board::new(snapshot(routes()), 1)))
 }
 
 /// A core's view of an instance with a chain of eight, and a call that asks for it.
@@ -255,7 +256,7 @@ pub fn asked_of_a_long_chain(residency: Option<&'static str>) -> (View, Asked) {
         capability: LONG,
         ..asked
     };
-    (View::new(Arc::new(Board::new(snapshot(routes)))), asked)
+    (View::new(Arc::new(Board::new(snapshot(routes), 1))), asked)
 }
 
 /// What the office has published since a view was refreshed.
@@ -314,6 +315,8 @@ fn routes() -> Routes {
     Routes {
         keys: (0..KEYS).map(|id| (digest(id), key(id))).collect(),
         meters: Vec::new(),
+        reserves: Vec::new(),
+        rights: Vec::new(),
         capabilities: (0..).zip(CAPABILITIES).map(capability).collect(),
         by_name: (0..)
             .zip(CAPABILITIES)
@@ -344,6 +347,8 @@ fn key(id: u16) -> Key {
         capabilities: CapabilitySet::ALL,
         residency: JurisdictionSet::ALL,
         meter: None,
+        supply: Supply::Floating,
+        rights: (0, 0),
     }
 }
 
@@ -362,6 +367,7 @@ fn capability_of((position, name): (u16, &str), countries: &[&str]) -> Capabilit
         id: CapabilityId(position),
         name: name.into(),
         residency: JurisdictionSet::ALL,
+        by_merit: false,
         chain: Chain::new(links.collect()).expect("short and without repetition"),
         models: vec![
             Model {
@@ -386,6 +392,8 @@ fn provider((position, country): (u16, &str)) -> Provider {
             prefix: "/v1".into(),
             tls: None,
         }],
+        capacity: None,
+        offer: Price::ZERO,
         api_key: None,
         timeouts: timeouts(),
         breaker: breaker(),

@@ -1,6 +1,6 @@
 //! `[[capability]]`, and the chains: what the file lists, closed by the backstops (SRP section 4).
 
-use super::model::Capability;
+use super::model::{Capability, Order};
 use super::provider::Draft;
 use super::reader::{Table, Value};
 use super::values::Names;
@@ -19,15 +19,6 @@ pub(super) struct Context<'c, 't> {
     pub(super) provider_names: &'c Names<'t>,
 }
 
-/// `capability.order`
-#[derive(Clone, Copy)]
-enum Order {
-    /// As the chain has it.
-    Listed,
-    /// By price.
-    Merit,
-}
-
 pub(super) fn read<'t>(
     table: Table<'t>,
     name: Option<&'t str>,
@@ -35,13 +26,10 @@ pub(super) fn read<'t>(
 ) -> Option<Capability> {
     let residency = floor(&table, name, context);
     let chain_at = table.required("chain", "an array of providers' names; it may be empty");
-    match table.choice(
+    let order = table.choice(
         "order",
         [("listed", Order::Listed), ("merit", Order::Merit)],
-    ) {
-        Order::Listed => {}
-        Order::Merit => table.not_built(&["order"]),
-    }
+    );
     table.finish();
     let (name, residency, chain_at) = (name?, residency?, chain_at?);
     let listed = listed(&chain_at, name, residency, context);
@@ -66,6 +54,7 @@ pub(super) fn read<'t>(
     Some(Capability {
         name: name.to_owned(),
         chain,
+        order,
         residency,
     })
 }

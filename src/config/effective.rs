@@ -8,8 +8,10 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::model::{
-    Allowed, Capability, Config, Cores, Driver, Key, LogFormat, Models, Provider, Tls,
+    Allowed, Capability, Config, Cores, Driver, Key, LogFormat, Market, Models, Order, Provider,
+    Reservation, ReservedAt, Tls,
 };
+use crate::market::Supply;
 use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
@@ -30,6 +32,7 @@ pub fn effective(config: &Config) -> Value {
             "budget_ratio": retry.budget_ratio,
             "budget_min": retry.budget_min,
         },
+        "market": market(&config.market),
         "log": {
             "format": match config.log.format {
                 LogFormat::Json => "json",
@@ -42,6 +45,7 @@ pub fn effective(config: &Config) -> Value {
         "provider": all(&config.providers),
         "capability": config.capabilities.iter().map(|it| capability(it, config)).collect::<Vec<_>>(),
         "key": config.keys.iter().map(|it| key(it, config)).collect::<Vec<_>>(),
+        "reservation": config.reservations.iter().map(|it| reservation(it, config)).collect::<Vec<_>>(),
         "warnings": config.warnings,
     })
 }
@@ -67,6 +71,7 @@ fn instance(config: &Config) -> Value {
             Driver::IoUring => "io_uring",
             Driver::Epoll => "epoll",
         },
+        "currency": instance.currency,
         "expose_providers": instance.expose_providers,
         "groups": groups,
         "tls": instance.tls.as_ref().map(tls),
@@ -108,6 +113,32 @@ fn timeouts(timeouts: &Timeouts) -> Value {
     })
 }
 
+/// Prices as texts: JSON's numbers would be read as binary fractions.
+fn market(market: &Market) -> Value {
+    let adders = market.adders.iter();
+    let adders = adders.map(|(at, adder)| (at.as_str(), adder.to_string()));
+    json!({
+        "interval": duration(market.interval),
+        "price_cap": market.price_cap.to_string(),
+        "adders": adders.collect::<BTreeMap<_, _>>(),
+    })
+}
+
+fn reservation(reservation: &Reservation, config: &Config) -> Value {
+    let (provider, jurisdiction) = match reservation.place {
+        ReservedAt::Provider(position) => (Some(&config.providers[position].name), None),
+        ReservedAt::Jurisdiction(jurisdiction) => (None, Some(jurisdiction.code())),
+    };
+    json!({
+        "key": config.keys[reservation.key].name,
+        "provider": provider,
+        "jurisdiction": jurisdiction,
+        "slots": reservation.slots,
+        "from": reservation.from.to_string(),
+        "until": reservation.until.to_string(),
+    })
+}
+
 /// Those that a provider can have of its own.
 fn provider_timeouts(timeouts: &Timeouts) -> Value {
     json!({
@@ -137,6 +168,9 @@ fn provider(provider: &Provider) -> Value {
     json!({
         "name": provider.name,
         "jurisdiction": provider.jurisdiction.code(),
+        "location": provider.location,
+        "capacity": provider.capacity,
+        "price": provider.price.to_string(),
         "accreditation": provider.accreditation.as_ref().map(|accredited| json!({
             "authority": accredited.authority,
             "valid_until": accredited.valid_until.to_string(),
@@ -197,7 +231,10 @@ fn capability(capability: &Capability, config: &Config) -> Value {
     json!({
         "name": capability.name,
         "chain": chain,
-        "order": "listed",
+        "order": match capability.order {
+            Order::Listed => "listed",
+            Order::Merit => "merit",
+        },
         "residency": residency(&capability.residency),
     })
 }
@@ -214,6 +251,10 @@ fn key(key: &Key, config: &Config) -> Value {
         "name": key.name,
         "capabilities": capabilities,
         "residency": residency(&key.residency),
+        "supply": match key.supply {
+            Supply::Firm => "firm",
+            Supply::Floating => "floating",
+        },
         "requests_per_minute": key.requests.map(Rate::per_minute),
         "tokens_per_minute": key.tokens.map(Rate::per_minute),
     })

@@ -23,6 +23,7 @@ pub(super) struct Read<'t> {
     pub(super) admin: SocketAddr,
     pub(super) cores: Cores,
     pub(super) driver: Driver,
+    currency: Option<String>,
     pub(super) expose_providers: bool,
     pub(super) groups: Groups,
     pub(super) jurisdiction: Option<(Jurisdiction, Value<'t>)>,
@@ -37,6 +38,7 @@ impl Read<'_> {
             admin: self.admin,
             cores: self.cores,
             driver: self.driver,
+            currency: self.currency,
             expose_providers: self.expose_providers,
             groups: self.groups,
             tls: self.tls,
@@ -59,15 +61,27 @@ pub(super) fn read<'t>(table: Table<'t>, surroundings: &Surroundings<'_>) -> Rea
                 ("epoll", Driver::Epoll),
             ],
         ),
+        currency: currency(&table),
         expose_providers: table.flag("expose_providers", false),
         groups: groups(table.table("groups")),
         tls: table
             .get("tls")
             .and_then(|value| tls::server(value.table()?, surroundings)),
     };
-    table.not_built(&["currency"]);
     table.finish();
     read
+}
+
+/// The `currency`, if there is one.
+fn currency(table: &Table<'_>) -> Option<String> {
+    const EXPECTED: &str = "an ISO 4217 code of three capital letters, such as \"AUD\"";
+    let value = table.get("currency")?;
+    let text = value.text(EXPECTED)?.text;
+    if text.len() != 3 || !text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        value.fail(format!("expected {EXPECTED}, found {text:?}"));
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// The `jurisdiction` of a table, and where it stands.
@@ -79,7 +93,8 @@ pub(super) fn jurisdiction<'t>(table: &Table<'t>) -> Option<(Jurisdiction, Value
 
 const JURISDICTION_EXPECTED: &str = "an ISO 3166-1 alpha-2 code, such as \"au\"";
 
-fn code(text: &Text<'_>) -> Option<Jurisdiction> {
+/// A jurisdiction by its code.
+pub(super) fn code(text: &Text<'_>) -> Option<Jurisdiction> {
     let jurisdiction = Jurisdiction::parse(text.text);
     if jurisdiction.is_none() {
         let found = text.text;

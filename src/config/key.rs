@@ -8,6 +8,7 @@ use super::model::{Allowed, Key};
 use super::reader::Table;
 use super::values::Names;
 use crate::base::KeyDigest;
+use crate::market::Supply;
 use crate::policy::meter::{PER_MINUTE_MAX, Rate};
 use crate::policy::residency::Groups;
 
@@ -29,7 +30,10 @@ pub(super) fn read(
         let residency = residency(&table, groups);
         let requests = per_minute(&table, "requests_per_minute");
         let tokens = per_minute(&table, "tokens_per_minute");
-        table.not_built(&["supply"]);
+        let supply = table.choice(
+            "supply",
+            [("floating", Supply::Floating), ("firm", Supply::Firm)],
+        );
         table.finish();
         keys.push(name.zip(sha256).zip(allowed).zip(residency).map(
             |(((name, sha256), capabilities), residency)| Key {
@@ -37,6 +41,7 @@ pub(super) fn read(
                 sha256,
                 capabilities,
                 residency,
+                supply,
                 requests,
                 tokens,
             },

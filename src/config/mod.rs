@@ -12,6 +12,7 @@ mod figures;
 mod health;
 mod instance;
 mod key;
+mod market;
 pub mod model;
 mod problems;
 mod provider;
@@ -38,6 +39,7 @@ pub use accreditation::EXPIRES_SOON;
 pub use capability::SOVEREIGN;
 pub use effective::effective;
 pub use figures::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
+pub use market::overbooked;
 pub use model::*;
 pub use problems::{ConfigError, ConfigErrors};
 pub use values::{NAME_BYTES_MAX, NAME_EXPECTED, is_name};
@@ -120,7 +122,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
     let authorities = accreditation::authorities(root.tables("authority"));
     let (capability_tables, capability_names) = named(&root, "capability", 1..=CAPABILITIES_MAX);
     let (provider_tables, provider_names) = named(&root, "provider", 1..=PROVIDERS_MAX);
-    let (key_tables, _) = named(&root, "key", 0..=KEYS_MAX);
+    let (key_tables, key_names) = named(&root, "key", 0..=KEYS_MAX);
     if key_tables.is_empty() {
         root.warn("there is no [[key]]: every call will get 401");
     }
@@ -155,14 +157,22 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         figures::retry(root.table("retry")),
     );
     let log = figures::log(root.table("log"));
+    let market = market::read(root.table("market"), &providers);
+    let context = market::Context {
+        keys: &key_names,
+        providers: &providers,
+        provider_names: &provider_names,
+    };
+    let reservations = market::reservations(root.tables("reservation"), &context);
+    root.not_built(&["ledger"]);
     let dns = dns::read(root.table("dns"));
-    root.not_built(&["market", "ledger", "reservation"]);
     root.finish();
     Some(Config {
         instance: instance.finish()?,
         limits,
         timeouts,
         retry,
+        market,
         log,
         dns,
         providers: providers
@@ -171,6 +181,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
             .collect::<Option<_>>()?,
         capabilities: capabilities.into_iter().collect::<Option<_>>()?,
         keys: keys.into_iter().collect::<Option<_>>()?,
+        reservations: reservations.into_iter().collect::<Option<_>>()?,
         warnings: Vec::new(),
     })
 }

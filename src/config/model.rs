@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use super::endpoint::{EndpointUrl, authority};
 use super::targets::Pattern;
 use crate::base::{KeyDigest, Secret};
+use crate::market::{Price, Supply};
 use crate::net::{ClientTls, Roots, ServerTls};
 use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
@@ -30,6 +31,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `[retry]`
     pub retry: Retry,
+    /// `[market]`
+    pub market: Market,
     /// `[log]`
     pub log: Log,
     /// `[dns]`
@@ -40,6 +43,8 @@ pub struct Config {
     pub capabilities: Vec<Capability>,
     /// `[[key]]`, in file order.
     pub keys: Vec<Key>,
+    /// `[[reservation]]`, in file order: together they fit at every instant.
+    pub reservations: Vec<Reservation>,
     /// What is valid but deserves a word in the log (an accreditation that expires soon).
     pub warnings: Vec<String>,
 }
@@ -57,6 +62,8 @@ pub struct Instance {
     pub cores: Cores,
     /// Which I/O driver the cores run on.
     pub driver: Driver,
+    /// What prices are in, for those who read them: an ISO 4217 code.
+    pub currency: Option<String>,
     /// Whether responses carry `X-Sovereign-Provider`.
     pub expose_providers: bool,
     /// Named groups of jurisdictions for residency rules.
@@ -125,6 +132,60 @@ pub struct Retry {
     pub budget_min: u32,
 }
 
+/// `[market]`
+#[derive(Clone, Debug)]
+pub struct Market {
+    /// Between two clearings.
+    pub interval: Duration,
+    /// No floating call costs more.
+    pub price_cap: Price,
+    /// Congestion adders: location, price added for work that lands there.
+    pub adders: Vec<(String, Price)>,
+}
+
+impl Market {
+    /// What is added for work at a location.
+    pub fn adder(&self, location: &str) -> Price {
+        let mut adders = self.adders.iter();
+        let adder = adders.find(|(at, _)| at == location);
+        adder.map_or(Price::ZERO, |(_, adder)| *adder)
+    }
+}
+
+/// `[[reservation]]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Whose: index into [`Config::keys`].
+    pub key: usize,
+    /// Where.
+    pub place: ReservedAt,
+    /// Calls at the same time.
+    pub slots: u32,
+    /// The first moment; a whole hour.
+    pub from: jiff::Timestamp,
+    /// The first moment without it; a whole hour.
+    pub until: jiff::Timestamp,
+}
+
+/// Where a reservation lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReservedAt {
+    /// `reservation.provider`: index into [`Config::providers`].
+    Provider(usize),
+    /// `reservation.jurisdiction`: at whichever of its providers has room.
+    Jurisdiction(Jurisdiction),
+}
+
+/// `capability.order`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// As the chain has it.
+    #[default]
+    Listed,
+    /// By price.
+    Merit,
+}
+
 /// `[log]`
 #[derive(Clone, Copy, Debug)]
 pub struct Log {
@@ -177,6 +238,12 @@ pub struct Provider {
     pub models: Models,
     /// The credential sent as `Authorization: Bearer`.
     pub api_key: Option<Secret>,
+    /// Where the work lands, for locational prices; the jurisdiction's code if it isn't said.
+    pub location: String,
+    /// Calls that it serves at the same time, all endpoints together; none: unlimited.
+    pub capacity: Option<NonZeroU32>,
+    /// Per million tokens, before the location's adder.
+    pub price: Price,
     /// The instance's time-outs with this provider's overrides.
     pub timeouts: Timeouts,
     /// The instance's breaker figures with this provider's overrides.
@@ -323,6 +390,8 @@ pub struct Capability {
     /// Indices into [`Config::providers`], in order, the backstops appended (SRP section 4).
     /// Each serves this capability: [`Models::get`] answers for it.
     pub chain: Vec<usize>,
+    /// In which order firm calls go along the chain; floating ones go by price.
+    pub order: Order,
     /// The residency floor; [`JurisdictionSet::ALL`] if none.
     pub residency: JurisdictionSet,
 }
@@ -338,6 +407,8 @@ pub struct Key {
     pub capabilities: Allowed,
     /// The residency floor; [`JurisdictionSet::ALL`] if none.
     pub residency: JurisdictionSet,
+    /// What its calls are if they don't say.
+    pub supply: Supply,
     /// `key.requests_per_minute`
     pub requests: Option<Rate>,
     /// `key.tokens_per_minute`

@@ -1,6 +1,7 @@
 //! `[[provider]]`.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use ipnet::IpNet;
 
@@ -11,10 +12,12 @@ use super::reader::{Table, Value};
 use super::sources;
 use super::tls::{SystemRoots, Trust};
 use super::values::{Names, is_name};
-use super::{Surroundings, credential};
+use super::{Surroundings, credential, market};
 use super::{figures, health};
 use crate::base::Secret;
 use crate::base::ids::ENDPOINTS_MAX;
+use crate::market::Price;
+use crate::market::occupancy::SLOTS_MAX;
 use crate::net::Roots;
 use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
@@ -47,6 +50,10 @@ pub(super) struct Draft<'t> {
     pub(super) models_at: Option<Value<'t>>,
     pub(super) endpoints_at: Option<Value<'t>>,
     pub(super) endpoints: Vec<Endpoint>,
+    pub(super) capacity: Option<NonZeroU32>,
+    pub(super) price: Option<Price>,
+    pub(super) price_at: Option<Value<'t>>,
+    location: Option<&'t str>,
     sources: Sources,
     roots: Option<Roots>,
     accredited: Option<Accredited>,
@@ -60,8 +67,17 @@ pub(super) struct Draft<'t> {
 }
 
 impl Draft<'_> {
+    /// Where its work lands: its jurisdiction, if it doesn't say.
+    pub(super) fn location(&self) -> &str {
+        let jurisdiction = self.jurisdiction.as_ref().map(|it| it.code());
+        self.location.or(jurisdiction).unwrap_or_default()
+    }
+
     pub(super) fn finish(self) -> Option<Provider> {
         Some(Provider {
+            location: self.location().to_owned(),
+            capacity: self.capacity,
+            price: self.price.unwrap_or_default(),
             name: self.name?.to_owned(),
             jurisdiction: self.jurisdiction?,
             accreditation: self.accredited,
@@ -123,6 +139,12 @@ pub(super) fn read<'t>(
         models: models(models_at.as_ref(), capabilities),
         models_at,
         endpoints_at,
+        capacity: capacity(&table),
+        price: market::price(&table, "price"),
+        price_at: table.get("price"),
+        location: table
+            .get("location")
+            .and_then(|value| Some(value.name()?.text)),
         roots: (found.may_be_https && !found.sources.is_empty())
             .then(|| trust.any_roots())
             .flatten(),
@@ -145,7 +167,6 @@ pub(super) fn read<'t>(
             .get("health")
             .and_then(|value| health::read(value.table()?)),
     };
-    table.not_built(&["location", "capacity", "price"]);
     table.finish();
     draft
 }
@@ -207,6 +228,12 @@ fn addresses(table: &Table<'_>) -> Vec<IpNet> {
         range
     };
     elements.into_iter().filter_map(range).collect()
+}
+
+/// Slots; none if the key is left out.
+fn capacity(table: &Table<'_>) -> Option<NonZeroU32> {
+    table.get("capacity")?;
+    NonZeroU32::new(table.whole("capacity", 1, 1..=SLOTS_MAX))
 }
 
 const MODELS_EXPECTED: &str =

@@ -207,6 +207,18 @@ impl<'t> Value<'t> {
         number
     }
 
+    /// A number as it is written: what binary fractions would round is left to the reader.
+    pub(super) fn decimal(&self, expected: &str) -> Option<&'t str> {
+        match self.value {
+            DeValue::Float(float) => Some(float.as_str()),
+            DeValue::Integer(integer) if integer.radix() == 10 => Some(integer.as_str()),
+            _ => {
+                self.fail(format!("expected {expected}, found {}", self.kind()));
+                None
+            }
+        }
+    }
+
     pub(super) fn array(&self) -> Option<Vec<Value<'t>>> {
         let array = self.typed(DeValue::as_array, "an array")?;
         let elements = array.iter().enumerate().map(|(index, element)| Value {

@@ -118,6 +118,7 @@ fn reply<B: Body>(desk: &RefCell<Desk>, request: &Request<B>) -> Reply {
         "/readyz" => ready,
         "/metrics" => |desk| page(exposition::CONTENT_TYPE, pages::metrics(desk)),
         "/srp/v1/providers" => |desk| page(JSON, pages::providers(desk)),
+        "/srp/v1/market" => |desk| page(JSON, pages::market::market(desk)),
         "/srp/v1/config" => |desk| page(JSON, pages::config(desk)),
         _ => return error(ErrorCode::UnknownUrl, "No such path on the admin plane"),
     };

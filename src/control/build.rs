@@ -4,13 +4,17 @@ use thiserror::Error;
 
 use super::discovery::fleet::Fleet;
 use super::discovery::known::{Known, pinned};
+use super::market::book::{Booking, BookingError, Where};
 use super::registry::{Registry, RegistryFull};
-use crate::base::Secret;
-use crate::config::{self, Allowed, Config};
+use crate::base::{KeyId, Secret};
+use crate::config::{self, Allowed, Config, ReservedAt};
+use crate::market::{Place, Price};
 use crate::policy::balance::hash::hash;
 use crate::policy::chain::{Chain, ChainError, Link};
 use crate::tables::Routes;
-use crate::tables::routes::{Capability, CapabilitySet, Endpoint, Key, Keys, Model, Provider};
+use crate::tables::routes::{
+    Capability, CapabilitySet, Endpoint, Key, Keys, Model, Provider, Right,
+};
 
 /// Why a valid configuration can't be put in force.
 #[derive(Debug, Error)]
@@ -26,6 +30,14 @@ pub enum BuildError {
         /// What is wrong with it.
         error: ChainError,
     },
+    /// A booking that doesn't fit into this configuration's capacities.
+    #[error("the reservation {} was booked and doesn't fit any more: {error}", .booking.origin)]
+    Booked {
+        /// Which.
+        booking: Booking,
+        /// Why not.
+        error: BookingError,
+    },
     /// A model name that JSON can't hold.
     #[error("provider {provider:?}: its model for {capability:?} is not text: {error}")]
     Model {
@@ -36,6 +48,12 @@ pub enum BuildError {
         /// What is wrong with it.
         error: serde_json::Error,
     },
+}
+
+impl From<(Booking, BookingError)> for BuildError {
+    fn from((booking, error): (Booking, BookingError)) -> BuildError {
+        BuildError::Booked { booking, error }
+    }
 }
 
 /// Builds the tables of a configuration with the endpoints and addresses known now. Endpoints
@@ -49,12 +67,19 @@ pub fn build(
     known: &Known,
     left_out: impl Fn(&str, &str) -> bool,
     registry: &mut Registry,
+    booked: &[Booking],
 ) -> Result<Routes, BuildError> {
     let mut providers = Vec::with_capacity(config.providers.len());
     for (position, provider) in config.providers.iter().enumerate() {
+        let adder = config.market.adder(&provider.location);
         let endpoints = fleet.of(position).iter();
         let endpoints = endpoints.filter(|it| !left_out(&provider.name, &it.url));
-        providers.push(build_provider(provider, endpoints, registry, known)?);
+        providers.push(build_provider(
+            (provider, adder),
+            endpoints,
+            registry,
+            known,
+        )?);
     }
     let mut capabilities = Vec::with_capacity(config.capabilities.len());
     for capability in &config.capabilities {
@@ -64,21 +89,34 @@ pub fn build(
         .iter()
         .map(|capability| capability.name.clone());
     let by_name = names.zip(0..).collect();
-    let mut keys = Keys::default();
-    for key in &config.keys {
+    let (mut keys, mut rights) = (Keys::default(), Vec::new());
+    for (position, key) in config.keys.iter().enumerate() {
         let id = registry.key(&key.name)?;
         let limited = key.requests.is_some() || key.tokens.is_some();
-        let rights = Key {
+        let places = places(config, position, id, &providers, booked);
+        let mine: Vec<Right> = places
+            .into_iter()
+            .map(|place| Right {
+                place,
+                reserve: registry.reserve(id, place),
+            })
+            .collect();
+        let right = Key {
             id,
             capabilities: allowed(&key.capabilities),
             residency: key.residency,
             meter: limited.then(|| registry.meter(id)),
+            supply: key.supply,
+            rights: (rights.len() as u32, mine.len() as u32),
         };
-        keys.insert(key.sha256, rights);
+        rights.extend(mine);
+        keys.insert(key.sha256, right);
     }
     Ok(Routes {
         keys,
         meters: registry.meters().to_vec(),
+        reserves: registry.reserves().to_vec(),
+        rights,
         capabilities,
         by_name,
         providers,
@@ -90,6 +128,29 @@ pub fn build(
         access_log: config.log.access,
         tls: config.instance.tls.as_ref().map(|tls| tls.server.clone()),
     })
+}
+
+/// Where a key has reservations, of the file and booked, each place once.
+fn places(
+    config: &Config,
+    key: usize,
+    id: KeyId,
+    providers: &[Provider],
+    booked: &[Booking],
+) -> Vec<Where> {
+    let of_file = config.reservations.iter().filter(|it| it.key == key);
+    let of_file = of_file.filter_map(|it| match it.place {
+        ReservedAt::Provider(at) => Some(Place::Provider(providers.get(at)?.id)),
+        ReservedAt::Jurisdiction(zone) => Some(Place::Zone(zone)),
+    });
+    let booked = booked.iter().filter(|it| it.key == id);
+    let mut places: Vec<Where> = Vec::new();
+    for place in of_file.chain(booked.map(|it| it.reservation.place)) {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
 }
 
 fn allowed(capabilities: &Allowed) -> CapabilitySet {
@@ -106,7 +167,7 @@ fn allowed(capabilities: &Allowed) -> CapabilitySet {
 }
 
 fn build_provider<'e>(
-    provider: &config::Provider,
+    (provider, adder): (&config::Provider, Price),
     endpoints: impl Iterator<Item = &'e config::Endpoint>,
     registry: &mut Registry,
     known: &Known,
@@ -130,6 +191,8 @@ fn build_provider<'e>(
         name: provider.name.as_str().into(),
         jurisdiction: provider.jurisdiction,
         endpoints,
+        capacity: provider.capacity,
+        offer: provider.price + adder,
         api_key: provider.api_key.as_ref().map(field_line),
         timeouts: provider.timeouts,
         breaker: provider.breaker,
@@ -177,15 +240,20 @@ fn build_capability(
             json: quoted.into(),
         });
     }
-    let chain = Chain::new(links).map_err(|error| BuildError::Chain {
+    let mut chain = Chain::new(links).map_err(|error| BuildError::Chain {
         capability: capability.name.clone(),
         error,
     })?;
+    chain.set_costs(|link| {
+        let provider = &config.providers[usize::from(link.provider)];
+        (provider.price + config.market.adder(&provider.location)).micros()
+    });
     Ok(Capability {
         id: registry.capability(&capability.name)?,
         name: capability.name.as_str().into(),
         residency: capability.residency,
         chain,
+        by_merit: capability.order == config::Order::Merit,
         models,
     })
 }
@@ -199,18 +267,12 @@ mod tests {
     use super::super::discovery::Source;
     use super::super::discovery::resolver::Answer;
     use super::super::discovery::survey::Found;
-    use super::super::testing::{config, provider};
+    use super::super::testing::{config, provider, routes_of};
     use super::*;
     use crate::base::KeyDigest;
     use crate::policy::residency::{Jurisdiction, JurisdictionSet};
     use crate::tables::MeterId;
     use crate::telemetry::Names;
-
-    fn build_with(config: &Config, registry: &mut Registry) -> Result<Routes, BuildError> {
-        let known = Known::default();
-        let (fleet, _) = Fleet::assemble(config, &known, None);
-        build(config, &fleet, &known, |_, _| false, registry)
-    }
 
     fn registry() -> Registry {
         Registry::new(Arc::new(Names::new()))
@@ -219,7 +281,7 @@ mod tests {
     #[test]
     fn every_word_of_the_configuration_arrives() {
         let config = config();
-        let routes = build_with(&config, &mut registry()).expect("built");
+        let routes = routes_of(&config, &mut registry()).expect("built");
         let vendor = &routes.providers[1];
         assert_eq!(&*vendor.name, "vendor-us");
         assert_eq!(vendor.jurisdiction.code(), "us");
@@ -260,7 +322,7 @@ mod tests {
     fn ids_outlive_a_reload_that_moves_positions() {
         let mut registry = registry();
         let mut config = config();
-        let before = build_with(&config, &mut registry).expect("built");
+        let before = routes_of(&config, &mut registry).expect("built");
         config
             .providers
             .insert(0, provider("new", "nz", "http://127.0.0.1:1"));
@@ -270,7 +332,7 @@ mod tests {
                 .iter_mut()
                 .for_each(|position| *position += 1);
         }
-        let after = build_with(&config, &mut registry).expect("built");
+        let after = routes_of(&config, &mut registry).expect("built");
         assert_eq!(after.providers[1].id, before.providers[0].id);
         let endpoint =
             |routes: &Routes, position: usize| routes.providers[position].endpoints[0].id;
@@ -293,7 +355,7 @@ mod tests {
         let name = Source::Name("inference.example".into());
         known.take_in(&name, Found::Addresses(answer));
         let (fleet, _) = Fleet::assemble(&config, &known, None);
-        let built = build(&config, &fleet, &known, |_, _| false, &mut registry());
+        let built = build(&config, &fleet, &known, |_, _| false, &mut registry(), &[]);
         let routes = built.expect("built");
         let endpoint = &routes.providers[0].endpoints[0];
         assert_eq!(endpoint.addresses, [(inside, 9101).into()]);
@@ -307,6 +369,7 @@ mod tests {
             &known,
             |name, _| name == "aloomu",
             &mut registry(),
+            &[],
         );
         let routes = built.expect("built");
         assert!(routes.providers[0].endpoints.is_empty(), "left out");
@@ -317,7 +380,7 @@ mod tests {
     fn a_literal_address_outside_the_pinned_ranges_is_left_out_too() {
         let mut config = config();
         config.providers[0].addresses = vec!["10.0.0.0/8".parse().expect("a range")];
-        let routes = build_with(&config, &mut registry()).expect("built");
+        let routes = routes_of(&config, &mut registry()).expect("built");
         assert!(routes.providers[0].endpoints[0].addresses.is_empty());
     }
 }

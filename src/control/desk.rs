@@ -13,6 +13,8 @@ use super::build::{BuildError, build};
 use super::discovery::survey::Finding;
 use super::drains::Drains;
 use super::health::wards::Wards;
+use super::market::book::Booking;
+use super::market::trading::Trading;
 use super::registry::Registry;
 use super::supply::Supply;
 use crate::base::{Clock, EndpointId, Moment, ProviderId};
@@ -57,6 +59,8 @@ pub struct Desk {
     pub times: CoreHistograms,
     /// What it counts itself.
     pub counts: Counts,
+    /// Reservations and prices.
+    pub trading: Trading,
     /// Where endpoints are.
     pub supply: Supply,
     /// Endpoints that get no new calls.
@@ -98,12 +102,14 @@ impl Desk {
         let mut supply = Supply::default();
         supply.take_over(&config, Vec::new(), now);
         let drains = Drains::default();
-        let routes = tables(&config, &supply, &drains, &mut registry)?;
-        let board = Arc::new(Board::new(Snapshot {
+        let routes = tables(&config, &supply, &drains, &mut registry, &[])?;
+        let trading = Trading::new(&config, &routes, Vec::new())?;
+        let first = Snapshot {
             routes: Arc::clone(&routes),
             states: States::new(),
             draining: false,
-        }));
+        };
+        let board = Arc::new(Board::new(first, cores.len()));
         let mut desk = Desk {
             clock,
             board,
@@ -114,6 +120,7 @@ impl Desk {
             breakers: BreakerBoard::new(seed),
             times: CoreHistograms::new(),
             counts: Counts::default(),
+            trading,
             supply,
             drains,
             wards: Wards::default(),
@@ -131,6 +138,7 @@ impl Desk {
         desk.configure_targets();
         desk.configure_meters(now);
         desk.grant_repeats(now);
+        desk.trade();
         desk.attend(None, now);
         Ok(desk)
     }
@@ -341,6 +349,12 @@ impl Desk {
         }
     }
 
+    /// Puts in force what the market has come to.
+    pub fn trade(&mut self) {
+        let now = jiff::Timestamp::now().as_second();
+        self.trading.tick(now, &self.routes, self.board.market());
+    }
+
     /// Repeats that a provider may still see.
     pub fn repeats_left(&self, provider: ProviderId) -> u32 {
         self.budgets.get(&provider).map_or(0, RepeatBudget::left)
@@ -360,7 +374,9 @@ impl Desk {
         let mut supply = self.supply.clone();
         supply.take_over(&config, findings, now);
         self.rest_endpoints(now);
-        let routes = tables(&config, &supply, &self.drains, &mut self.registry)?;
+        let booked = self.trading.booked();
+        let routes = tables(&config, &supply, &self.drains, &mut self.registry, booked)?;
+        let exchange = self.trading.prepare(&config, &routes)?;
         self.supply = supply;
         self.longest_call = self.longest_call.max(config.timeouts.call);
         self.config = config;
@@ -371,6 +387,8 @@ impl Desk {
         self.adopt(routes, now);
         self.configure_meters(now);
         self.grant_repeats(now);
+        self.trading.succeed(exchange);
+        self.trade();
         self.publish();
         Ok(())
     }
@@ -469,9 +487,10 @@ fn tables(
     supply: &Supply,
     drains: &Drains,
     registry: &mut Registry,
+    booked: &[Booking],
 ) -> Result<Arc<Routes>, BuildError> {
     let (fleet, known) = (supply.fleet(), supply.known());
     let drained = |provider: &str, url: &str| drains.has(provider, url);
-    let routes = build(config, fleet, known, drained, registry)?;
+    let routes = build(config, fleet, known, drained, registry, booked)?;
     Ok(Arc::new(routes))
 }

@@ -8,6 +8,7 @@ pub mod desk;
 pub mod discovery;
 pub mod drains;
 pub mod health;
+pub mod market;
 pub mod office;
 pub mod pages;
 pub mod registry;

@@ -346,6 +346,7 @@ impl Loop {
     fn tick(&mut self) {
         let mut desk = self.desk.borrow_mut();
         desk.tick(self.clock.now());
+        desk.trade();
         let wall = jiff::Timestamp::now();
         desk.check_accreditations(wall);
         desk.check_certificate(wall);

@@ -1,5 +1,6 @@
 //! What the admin plane shows, made from the desk.
 
+pub mod market;
 mod metrics;
 
 pub use metrics::metrics;

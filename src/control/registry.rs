@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::market::book::Where;
+
 use crate::base::ids::{CAPABILITIES_MAX, ENDPOINTS_MAX, KEYS_MAX, PROVIDERS_MAX};
 use crate::base::{CapabilityId, EndpointId, KeyId, Moment, ProviderId};
-use crate::tables::{Meter, MeterId};
+use crate::tables::{Meter, MeterId, Reserve, ReserveId};
 use crate::telemetry::Names;
 
 /// A table of ids is full: one process has seen more names of a kind than it can count.
@@ -93,6 +95,8 @@ pub struct Registry {
     recycled: Vec<EndpointId>,
     meters: HashMap<KeyId, MeterId>,
     meter_list: Vec<Arc<Meter>>,
+    reserves: HashMap<(KeyId, Where), ReserveId>,
+    reserve_list: Vec<Arc<Reserve>>,
 }
 
 impl Registry {
@@ -108,6 +112,8 @@ impl Registry {
             recycled: Vec::new(),
             meters: HashMap::new(),
             meter_list: Vec::new(),
+            reserves: HashMap::new(),
+            reserve_list: Vec::new(),
         }
     }
 
@@ -208,6 +214,21 @@ impl Registry {
             // There are no more of them than keys, whose ids fit.
             MeterId((self.meter_list.len() - 1) as u16)
         })
+    }
+
+    /// Where it is kept what a key has reserved at a place, and what of it is in use: a new place
+    /// for what was never reserved.
+    pub fn reserve(&mut self, key: KeyId, at: Where) -> ReserveId {
+        *self.reserves.entry((key, at)).or_insert_with(|| {
+            self.reserve_list.push(Arc::default());
+            // Keys and places, each 16 bits at most, and far fewer that ever met.
+            ReserveId((self.reserve_list.len() - 1) as u32)
+        })
+    }
+
+    /// Every reserve, by [`ReserveId`].
+    pub fn reserves(&self) -> &[Arc<Reserve>] {
+        &self.reserve_list
     }
 
     /// Every key's limits, by [`MeterId`].

@@ -3,16 +3,29 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::build::{BuildError, build};
+use super::discovery::fleet::Fleet;
+use super::discovery::known::Known;
+use super::registry::Registry;
 use crate::base::Secret;
 use crate::config::*;
+use crate::market::{Price, Supply};
 use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
 use crate::policy::meter::Rate;
 use crate::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
+use crate::tables::Routes;
 
 pub fn jurisdiction(code: &str) -> Jurisdiction {
     Jurisdiction::parse(code).expect("a jurisdiction")
+}
+
+/// The tables of a configuration with the endpoints that it lists.
+pub fn routes_of(config: &Config, registry: &mut Registry) -> Result<Routes, BuildError> {
+    let known = Known::default();
+    let (fleet, _) = Fleet::assemble(config, &known, None);
+    build(config, &fleet, &known, |_, _| false, registry, &[])
 }
 
 pub fn breaker() -> BreakerConfig {
@@ -64,6 +77,9 @@ pub fn provider(name: &str, code: &str, url: &str) -> Provider {
         ca: None,
         roots: None,
         addresses: Vec::new(),
+        location: code.into(),
+        capacity: None,
+        price: Price::ZERO,
         models: Models {
             named: [].into(),
             fallback: Some("m".into()),
@@ -80,6 +96,7 @@ fn capability(name: &str, chain: Vec<usize>, residency: JurisdictionSet) -> Capa
     Capability {
         name: name.into(),
         chain,
+        order: Order::Listed,
         residency,
     }
 }
@@ -90,6 +107,7 @@ fn key(name: &str, digest: u8, capabilities: Allowed) -> Key {
         sha256: [digest; 32].into(),
         capabilities,
         residency: JurisdictionSet::ALL,
+        supply: Supply::Floating,
         requests: None,
         tokens: None,
     }
@@ -117,6 +135,7 @@ pub fn config() -> Config {
             admin: "127.0.0.1:9090".parse().expect("an address"),
             cores: Cores::Auto,
             driver: Driver::Auto,
+            currency: None,
             expose_providers: false,
             groups: Groups::new(),
             tls: None,
@@ -136,6 +155,11 @@ pub fn config() -> Config {
             budget_ratio: 0.2,
             budget_min: 3,
         },
+        market: Market {
+            interval: Duration::from_secs(300),
+            price_cap: Price::MAX,
+            adders: Vec::new(),
+        },
         log: Log {
             format: LogFormat::Json,
             level: tracing::Level::INFO,
@@ -154,6 +178,7 @@ pub fn config() -> Config {
                 ..key("all", 8, Allowed::All)
             },
         ],
+        reservations: Vec::new(),
         warnings: Vec::new(),
     }
 }

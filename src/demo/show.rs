@@ -152,6 +152,8 @@ mod tests {
             bytes_out: 2,
             input_tokens: None,
             output_tokens: None,
+            supply: "floating",
+            price: None,
             stream: true,
             outcome: "completed",
         }

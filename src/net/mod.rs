@@ -4,6 +4,7 @@
 //! The rest of the proxy knows [`Reader`], [`Writer`] and [`Conn`] only, so that another backend
 //! than monoio could stand behind them.
 
+pub mod bell;
 pub mod buffer;
 pub mod clock;
 pub mod cpu;
@@ -26,6 +27,7 @@ mod turnstile;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use bell::{Bell, Ear};
 pub use buffer::Buffer;
 pub use deadline::{Deadline, Deadlines, Ends};
 pub use gather::Gather;

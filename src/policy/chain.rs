@@ -49,6 +49,8 @@ pub enum ChainError {
 pub struct Chain {
     links: Vec<Link>,
     backstops: Links,
+    /// Positions, the cheapest first.
+    merit: Vec<u8>,
 }
 
 impl Chain {
@@ -68,7 +70,21 @@ impl Chain {
             }
             backstops |= Links::from(link.backstop) << second;
         }
-        Ok(Chain { links, backstops })
+        // A position fits: there are no more than bits in a word.
+        let merit = (0..links.len()).map(|position| position as u8).collect();
+        Ok(Chain {
+            links,
+            backstops,
+            merit,
+        })
+    }
+
+    /// Says what work costs at each link: the order of [`Itinerary::order_by_merit`] is by it, links of
+    /// the same cost in the chain's own order.
+    pub fn set_costs(&mut self, cost: impl Fn(&Link) -> u64) {
+        let links = &self.links;
+        self.merit
+            .sort_by_key(|&position| (cost(&links[usize::from(position)]), position));
     }
 
     /// The links, in order.
@@ -85,9 +101,9 @@ impl Chain {
             inside |= Links::from(residency.allows(link.jurisdiction)) << position;
         }
         (inside != 0).then_some(Itinerary {
-            links: &self.links,
+            chain: self,
+            by_merit: false,
             untried: inside,
-            backstops: self.backstops,
             repeatable: 0,
             attempts: 0,
             max_attempts,
@@ -191,11 +207,11 @@ impl Candidate {
 /// One call's way along a chain, within its border and its attempts.
 #[derive(Debug)]
 pub struct Itinerary<'c> {
-    links: &'c [Link],
+    chain: &'c Chain,
+    /// Whether the cheapest comes first.
+    by_merit: bool,
     /// Inside the border, and not tried yet.
     untried: Links,
-    /// The chain's backstops, on either side of the border.
-    backstops: Links,
     /// Tried once, and not repeated yet.
     repeatable: Links,
     attempts: u32,
@@ -203,6 +219,13 @@ pub struct Itinerary<'c> {
 }
 
 impl Itinerary<'_> {
+    /// Says whether those that follow come by merit, the cheapest first (SRP section 8), or as the
+    /// chain has them. The border stays where it is: what is beyond it is in no order.
+    #[inline]
+    pub fn order_by_merit(&mut self, by_merit: bool) {
+        self.by_merit = by_merit;
+    }
+
     /// The next candidate in order that `take` accepts, with what `take` made of it; counts an
     /// attempt. A provider that was tried is never offered again, one that was refused may be.
     ///
@@ -218,7 +241,7 @@ impl Itinerary<'_> {
             return None;
         }
         let first = if self.last_is_kept() {
-            self.untried & self.backstops
+            self.untried & self.chain.backstops
         } else {
             0
         };
@@ -232,13 +255,20 @@ impl Itinerary<'_> {
         mut offered: Links,
         take: &mut impl FnMut(&Candidate) -> Option<T>,
     ) -> Option<(Candidate, T)> {
+        let mut merit = self.chain.merit.iter();
         while offered != 0 {
-            let position = offered.trailing_zeros() as usize;
+            let position = match self.by_merit {
+                false => offered.trailing_zeros() as usize,
+                true => usize::from(*merit.next()?),
+            };
             let bit = 1 << position;
+            if offered & bit == 0 {
+                continue;
+            }
             offered &= !bit;
             let candidate = Candidate {
                 position,
-                link: *self.links.get(position)?,
+                link: *self.chain.links.get(position)?,
                 repeat: false,
             };
             if let Some(permit) = take(&candidate) {
@@ -254,7 +284,7 @@ impl Itinerary<'_> {
     /// Whether [`Itinerary::repeat`] would succeed: asked before anything is taken for a repeat
     /// that must be given back if it can't be made.
     pub fn may_repeat(&self, after: &Candidate) -> bool {
-        let ours = self.links.get(after.position) == Some(&after.link);
+        let ours = self.chain.links.get(after.position) == Some(&after.link);
         let spent = self.attempts >= self.max_attempts || self.last_is_kept();
         ours && self.repeatable & (1 << after.position) != 0 && !spent
     }
@@ -287,7 +317,7 @@ impl Itinerary<'_> {
     fn last_is_kept(&self) -> bool {
         self.attempts > 0
             && self.max_attempts - self.attempts == 1
-            && self.untried & self.backstops != 0
+            && self.untried & self.chain.backstops != 0
     }
 }
 

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::leases::Allowance;
 use super::settle::Settlement;
 use crate::http::{Version, encode};
+use crate::market::Price;
 use crate::openai::ratelimit::{self, Wait};
 
 /// How a response is to be framed for one client.
@@ -57,8 +58,11 @@ pub fn stamp(out: &mut Vec<u8>, settlement: &Settlement<'_>, took_ms: Option<u64
     if let Some(jurisdiction) = record.jurisdiction {
         encode::checked_field(out, "x-sovereign-jurisdiction", &jurisdiction);
     }
-    // Until there are reservations, every call uses what is idle.
-    encode::checked_field(out, "x-sovereign-supply", b"floating");
+    let supply: &[u8] = if record.firm { b"firm" } else { b"floating" };
+    encode::checked_field(out, "x-sovereign-supply", supply);
+    if let Some(price) = record.price.and_then(Price::from_micros) {
+        price_field(out, price);
+    }
     encode::checked_field(
         out,
         "x-sovereign-attempts",
@@ -67,6 +71,11 @@ pub fn stamp(out: &mut Vec<u8>, settlement: &Settlement<'_>, took_ms: Option<u64
     if let Some(allowance) = settlement.allowance() {
         limits(out, &allowance);
     }
+}
+
+/// What a million tokens cost, as [`Price`] shows it, without a formatter's detour.
+fn price_field(out: &mut Vec<u8>, price: Price) {
+    encode::checked_field(out, "x-sovereign-price", price.text().as_bytes());
 }
 
 /// How a key's limits stand: what it has no limit of isn't mentioned.

@@ -6,20 +6,23 @@ use std::cell::{Cell, OnceCell};
 use std::ops::Range;
 use std::pin::pin;
 
+use super::admission::{Admission, Wish};
 use super::answer::Manner;
 use super::attempt::{self, Served};
 use super::body::Probing;
-use super::client::Client;
+use super::client::{Client, Stopped};
 use super::core::Core;
 use super::intake::Intake;
 use super::message::{Body, Edit, Order};
 use super::reject::Rejection;
 use super::relay::Passage;
 use super::settle::{Attempt, Settlement};
+use super::supply::of_tier;
 use super::targets::Permit;
 use super::trail;
 use super::verdict::Verdict;
 use crate::base::Moment;
+use crate::market::Supply;
 use crate::openai::{
     BodyKind, ErrorCode, FormProbe, Operation, probe, probe_form, with_include_usage,
 };
@@ -49,6 +52,8 @@ struct Ask<'b> {
     model: Range<usize>,
     form: bool,
     stream: bool,
+    /// What its `service_tier` stands for.
+    tier: Option<Supply>,
     /// The new `stream_options`, if they must change: where, and whether the key is missing too.
     options: Option<(Range<usize>, Cow<'b, [u8]>, bool)>,
     strip_usage: bool,
@@ -61,11 +66,14 @@ struct Routed<'c, 'r> {
     ask: &'r Ask<'r>,
     order: Order<'r>,
     residency: Residency,
+    wish: Wish<'c>,
     until: Moment,
     /// No attempt has failed but for want of something on our side.
     short: Cell<bool>,
     /// Made for the first provider that is balanced by prefix.
     trail: OnceCell<Box<Trail>>,
+    /// An attempt lost its slot to a firm call.
+    curtailed: Cell<bool>,
 }
 
 /// What the client is sent of a call that was committed to: nothing of it is the request's body.
@@ -100,9 +108,13 @@ pub async fn run(
     let residency =
         Residency::effective(intake.residency, intake.key.residency, capability.residency);
     settlement.within(&residency);
+    let wish = Wish::new(core, routes, &intake.key, &intake.terms, ask.tier);
     let Some(itinerary) = capability.chain.within(&residency, routes.max_attempts) else {
         return End::Rejected(mismatch(capability));
     };
+    if wish.is_unfounded(&residency) {
+        return End::Rejected(not_reserved());
+    }
     let order = Order {
         operation: intake.operation,
         residency: &residency,
@@ -124,9 +136,11 @@ pub async fn run(
         ask: &ask,
         order,
         residency,
+        wish,
         until: delivery.until,
         short: Cell::new(true),
         trail: OnceCell::new(),
+        curtailed: Cell::new(false),
     };
     let travelled = routed.travel(client, itinerary, settlement).await;
     // No attempt follows: the answer may take its time, and the body need not wait for it.
@@ -169,12 +183,17 @@ fn read_body<'b>(
             strip_usage = true;
         }
     }
+    let tier = probed
+        .service_tier
+        .map(|at| of_tier(&body[at]))
+        .transpose()?;
     let (model, stream) = (probed.model, probed.stream);
     Ok(Ask {
         capability,
         model,
         form: false,
         stream,
+        tier: tier.flatten(),
         options,
         strip_usage,
     })
@@ -190,6 +209,7 @@ fn read_form<'b>(
         model: form.model,
         form: true,
         stream: false,
+        tier: None,
         options: None,
         strip_usage: false,
     })
@@ -225,7 +245,7 @@ fn mismatch(capability: &Capability) -> Rejection {
 
 /// What one attempt came to.
 enum Tried<'r> {
-    Served(Committed<'r>),
+    Served(Attempt<'r>, Served),
     Gone,
     Failed(Verdict, Option<Candidate>),
 }
@@ -234,6 +254,7 @@ enum Tried<'r> {
 struct Committed<'r> {
     attempt: Attempt<'r>,
     served: Served,
+    admission: Admission<'r>,
 }
 
 impl<'c> Routed<'c, '_> {
@@ -247,18 +268,10 @@ impl<'c> Routed<'c, '_> {
         let core = self.core;
         let mut now = core.recently();
         while now < self.until {
-            let next = itinerary.next(|candidate| {
-                let provider = self.provider(candidate.provider())?;
-                let trail = self.trail(provider);
-                core.with_view(|view| {
-                    let mut targets = core.targets.borrow_mut();
-                    targets.take(view, provider, trail, None, now)
-                })
-            });
-            let Some((candidate, permit)) = next else {
+            let Some((candidate, leave)) = self.next(&mut itinerary, now) else {
                 return Err(End::Rejected(self.nobody(itinerary.attempts(), now)));
             };
-            let visit = self.visit(client, &mut itinerary, candidate, permit, settlement);
+            let visit = self.visit(client, &mut itinerary, candidate, leave, settlement);
             if let Some(outcome) = visit.await {
                 return outcome;
             }
@@ -267,24 +280,65 @@ impl<'c> Routed<'c, '_> {
         Err(End::Rejected(deadline_exceeded()))
     }
 
+    /// The next candidate whose breakers and gates let the call pass, and the market.
+    fn next(
+        &self,
+        itinerary: &mut Itinerary<'_>,
+        now: Moment,
+    ) -> Option<(Candidate, (Permit, Admission<'c>))> {
+        let core = self.core;
+        self.wish.walks().iter().find_map(|&walk| {
+            itinerary.order_by_merit(walk.is_floating() || self.ask.capability.by_merit);
+            itinerary.next(|candidate| {
+                let provider = self.provider(candidate.provider())?;
+                if !self.wish.may(provider, walk) {
+                    return None;
+                }
+                let trail = self.trail(provider);
+                let permit = core.with_view(|view| {
+                    let mut targets = core.targets.borrow_mut();
+                    targets.take(view, provider, trail, None, now)
+                })?;
+                match self.wish.take(provider, walk) {
+                    Some(admission) => Some((permit, admission)),
+                    None => {
+                        core.give_back(provider, permit);
+                        None
+                    }
+                }
+            })
+        })
+    }
+
     /// Tries one provider, and perhaps once more. None if the call is to go on to the next.
     async fn visit(
         &self,
         client: &mut Client,
         itinerary: &mut Itinerary<'_>,
         mut candidate: Candidate,
-        mut permit: Permit,
+        (mut permit, admission): (Permit, Admission<'c>),
         settlement: &mut Settlement<'_>,
     ) -> Option<Result<Committed<'c>, End>> {
         let core = self.core;
         loop {
-            let attempt = Attempt::open(core, self.routes, candidate, permit, settlement)?;
+            let attempt =
+                Attempt::open(core, self.routes, candidate, permit, &admission, settlement)?;
             let tried = attempt.tried();
-            let (verdict, again) = match self.attempt(client, attempt).await {
-                Tried::Served(committed) => return Some(Ok(committed)),
+            let (verdict, again) = match self.attempt(client, attempt, &admission).await {
+                Tried::Served(attempt, served) => {
+                    return Some(Ok(Committed {
+                        attempt,
+                        served,
+                        admission,
+                    }));
+                }
                 Tried::Gone => return Some(Err(End::Gone)),
                 Tried::Failed(Verdict::Deadline, _) => {
                     return Some(Err(End::Rejected(deadline_exceeded())));
+                }
+                Tried::Failed(Verdict::Curtailed, _) => {
+                    self.curtailed.set(true);
+                    return None;
                 }
                 Tried::Failed(verdict, again) => {
                     let short = self.short.get() && verdict == Verdict::OwnShortage;
@@ -317,7 +371,12 @@ impl<'c> Routed<'c, '_> {
     }
 
     /// One attempt, up to its commit point.
-    async fn attempt(&self, client: &mut Client, attempt: Attempt<'c>) -> Tried<'c> {
+    async fn attempt(
+        &self,
+        client: &mut Client,
+        attempt: Attempt<'c>,
+        admission: &Admission<'c>,
+    ) -> Tried<'c> {
         let fail = |attempt: Attempt<'_>, verdict| Tried::Failed(verdict, attempt.end(verdict));
         let Some(model) = self.ask.capability.models.get(attempt.link()) else {
             return fail(attempt, Verdict::UnknownModel);
@@ -326,12 +385,13 @@ impl<'c> Routed<'c, '_> {
         let edits = edits.as_slice();
         let made = {
             let making = attempt::make(self.core, &attempt, &self.order, edits, self.until);
-            client.unless_gone(pin!(making)).await
+            client.unless_stopped(admission.slot(), pin!(making)).await
         };
         match made {
-            Some(Ok(served)) => Tried::Served(Committed { attempt, served }),
-            Some(Err(verdict)) => fail(attempt, verdict),
-            None => {
+            Ok(Ok(served)) => Tried::Served(attempt, served),
+            Ok(Err(verdict)) => fail(attempt, verdict),
+            Err(Stopped::Curtailed) => fail(attempt, Verdict::Curtailed),
+            Err(Stopped::ClientGone) => {
                 attempt.end(Verdict::Cancelled);
                 Tried::Gone
             }
@@ -370,6 +430,15 @@ impl<'c> Routed<'c, '_> {
 
     /// Why nobody took the call.
     fn nobody(&self, attempts: u32, now: Moment) -> Rejection {
+        if self.curtailed.get() {
+            let message = "a reservation's owner needed the slot, and no other is idle";
+            return Rejection::new(ErrorCode::Curtailed, message).retry_after(1);
+        }
+        if attempts == 0
+            && let Some((code, message)) = self.wish.refusal()
+        {
+            return Rejection::new(code, message).retry_after(1);
+        }
         if attempts > 0 && self.short.get() {
             let message = "this instance has no connection left for the call";
             return Rejection::new(ErrorCode::Overloaded, message).retry_after(1);
@@ -413,12 +482,17 @@ impl<'c> Delivery<'c> {
         committed: Committed<'c>,
         settlement: &mut Settlement<'_>,
     ) -> End {
-        let Committed { attempt, served } = committed;
+        let Committed {
+            attempt,
+            served,
+            admission,
+        } = committed;
         let provider = attempt.provider();
         settlement.committed(&attempt, served.inbound.status, self.core.now());
         let passage = Passage {
             core: self.core,
             attempt: &attempt,
+            slot: admission.slot(),
             operation: self.operation,
             strip_usage: self.strip_usage,
             manner: self.manner,
@@ -436,6 +510,11 @@ impl<'c> Delivery<'c> {
             Outcome::Cut | Outcome::Failed => End::Cut,
         }
     }
+}
+
+fn not_reserved() -> Rejection {
+    let message = "the key has no slots reserved now where this call may be served";
+    Rejection::new(ErrorCode::FirmNotReserved, message).about("X-Sovereign-Supply")
 }
 
 fn deadline_exceeded() -> Rejection {

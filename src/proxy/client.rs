@@ -2,11 +2,12 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::ahead::Ahead;
+use super::slots::Slot;
 use crate::base::Moment;
 use crate::net::{Buffer, Conn, Ends};
 use crate::policy::limits::Limits;
@@ -15,8 +16,20 @@ use crate::policy::limits::Limits;
 /// last response isn't lost to a reset (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How long the client has for what is being sent when the call has lost its slot.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Bytes that are taken in meanwhile: the rest of a body that was refused for its length, too.
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What ends a call's wait before what it waits for has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// The client left.
+    ClientGone,
+    /// A firm call needs the slot.
+    Curtailed,
+}
 
 /// A client's connection.
 pub struct Client {
@@ -113,15 +126,28 @@ impl Client {
         }
     }
 
-    /// Runs a future for as long as the client is there. None if it left first: the future is to
-    /// be dropped then, and with it whatever it holds. Pinned by the caller, since a future that
+    /// Runs a future for as long as the client is there and the call has its slot. If that ends
+    /// first, the future is to be dropped, and with it whatever it holds. Pinned by the caller, since a future that
     /// is passed by value lies in the caller's twice.
-    pub async fn unless_gone<F: Future>(&mut self, mut future: Pin<&mut F>) -> Option<F::Output> {
+    ///
+    /// # Errors
+    /// What has ended it.
+    pub async fn unless_stopped<F: Future>(
+        &mut self,
+        slot: Option<&Slot<'_>>,
+        mut future: Pin<&mut F>,
+    ) -> Result<F::Output, Stopped> {
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Some(output));
+                return Poll::Ready(Ok(output));
             }
-            self.poll_gone(cx).map(|()| None)
+            if self.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Stopped::ClientGone));
+            }
+            match slot {
+                None => Poll::Pending,
+                Some(slot) => slot.poll_curtailed(cx).map(|()| Err(Stopped::Curtailed)),
+            }
         })
         .await
     }
@@ -131,6 +157,32 @@ impl Client {
         self.conn.deadline.set(until, Ends::All);
         let sent = self.conn.writer.send_from(buffer).await;
         self.conn.deadline.clear();
+        sent.is_ok()
+    }
+
+    /// As [`send`](Client::send), for a call that may lose its slot meanwhile: then the client has
+    /// little time left for what is being sent.
+    pub async fn send_while(
+        &mut self,
+        slot: &Slot<'_>,
+        buffer: &mut Buffer,
+        until: Moment,
+    ) -> bool {
+        let Conn {
+            writer, deadline, ..
+        } = &mut self.conn;
+        deadline.set(until, Ends::All);
+        let mut sending = pin!(writer.send_from(buffer));
+        let mut held = true;
+        let sent = poll_fn(|cx| {
+            if held && slot.poll_curtailed(cx).is_ready() {
+                held = false;
+                deadline.set(until.min(slot.now() + LAST_WORDS), Ends::All);
+            }
+            sending.as_mut().poll(cx)
+        })
+        .await;
+        deadline.clear();
         sent.is_ok()
     }
 

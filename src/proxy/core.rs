@@ -11,10 +11,12 @@ use tokio::sync::mpsc;
 use super::inbound::{ANSWER_HEADROOM, Inbound};
 use super::leases::{Allowance, Exhausted, Leases};
 use super::memory::Memory;
+use super::slots::{Counter, Displaced, Floaters};
 use super::targets::Targets;
-use crate::base::{Clock, EndpointId, Moment, Prng};
-use crate::net::{ClientTls, Deadlines, Pool, Recycled, Terms};
-use crate::tables::{Board, Fact, MeterId, Routes, View};
+use crate::base::{Clock, EndpointId, Moment, Prng, ProviderId};
+use crate::market::Price;
+use crate::net::{Bell, ClientTls, Deadlines, Pool, Recycled, Terms};
+use crate::tables::{Board, Fact, Market, MeterId, Routes, View};
 use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
 
 /// How often a core hands its histograms over and looks through its pool.
@@ -44,8 +46,12 @@ pub struct CoreParts {
     pub access: rtrb::Producer<AccessRecord>,
     /// For request ids and the first endpoint tried.
     pub seed: u64,
+    /// Its number, from 0.
+    pub index: usize,
     /// How many cores there are.
     pub cores: usize,
+    /// Every core's bell, by number.
+    pub bells: Arc<[Bell]>,
     /// Sockets that it may have open, its listeners left out.
     pub sockets_max: usize,
     /// Memory that the process may have, bytes, if the configuration doesn't say.
@@ -74,6 +80,10 @@ pub struct Core {
     pub connections: Cell<usize>,
     /// The process's memory.
     pub memory: Memory,
+    board: Arc<Board>,
+    index: usize,
+    bells: Arc<[Bell]>,
+    floaters: RefCell<Floaters>,
     histograms: RefCell<CoreHistograms>,
     slot: Arc<HistogramSlot>,
     facts: mpsc::Sender<Fact>,
@@ -88,7 +98,7 @@ pub struct Core {
 impl Core {
     /// A core with nothing in flight.
     pub fn new(parts: CoreParts) -> Core {
-        let view = View::new(parts.board);
+        let view = View::new(Arc::clone(&parts.board));
         let now = parts.clock.now();
         Core {
             targets: RefCell::new(Targets::new(&view, parts.seed.rotate_left(32))),
@@ -102,6 +112,10 @@ impl Core {
             calls: Cell::new(0),
             connections: Cell::new(0),
             memory: Memory::new(parts.memory_max),
+            board: parts.board,
+            index: parts.index,
+            bells: parts.bells,
+            floaters: RefCell::default(),
             histograms: RefCell::new(CoreHistograms::new()),
             slot: parts.histograms,
             facts: parts.facts,
@@ -186,6 +200,60 @@ impl Core {
         }
     }
 
+    /// Slots, reservations and prices.
+    #[inline]
+    pub fn market(&self) -> &Market {
+        self.board.market()
+    }
+
+    /// What takes and gives back slots on this core.
+    pub fn counter(&self) -> Counter<'_> {
+        Counter {
+            market: self.market(),
+            core: self.index,
+            floaters: &self.floaters,
+            now: &self.now,
+        }
+    }
+
+    /// Has a core give up a slot now.
+    pub fn displace(&self, displaced: Displaced) {
+        if displaced.core == self.index {
+            self.curtail();
+        } else if let Some(bell) = self.bells.get(displaced.core) {
+            bell.ring();
+        }
+    }
+
+    /// Curtails what the core is asked to.
+    pub fn curtail(&self) {
+        if !self.market().is_wanted(self.index) {
+            return;
+        }
+        let routes = self.routes();
+        for provider in &routes.providers {
+            let Some(capacity) = provider.capacity else {
+                continue;
+            };
+            let (_, also) = self.counter().curtail_wanted(provider.id, capacity.get());
+            if let Some(bell) = also.and_then(|also| self.bells.get(also.core)) {
+                bell.ring();
+            }
+        }
+    }
+
+    /// Hears no more rings: the runtime is about to end.
+    pub fn unring(&self) {
+        if let Some(bell) = self.bells.get(self.index) {
+            bell.close();
+        }
+    }
+
+    /// Notes that a floating call found no slot.
+    pub fn refuse_floating(&self, provider: ProviderId, bid: Price) {
+        self.floaters.borrow_mut().refused(provider, bid);
+    }
+
     /// How a key's limits stand.
     pub fn allowance(&self, id: MeterId) -> Option<Allowance> {
         let view = self.view.borrow();
@@ -254,6 +322,7 @@ impl Core {
     pub fn sweep(&self) {
         let now = self.now();
         self.deadlines.sweep(now);
+        self.curtail();
         let routes = self.routes();
         let mut leases = self.leases.borrow_mut();
         leases.settle(&routes.meters, false, now);
@@ -268,6 +337,9 @@ impl Core {
         self.housekept.set(now);
         self.date.set(date_now());
         self.slot.offer(&mut self.histograms.borrow_mut());
+        let mut floaters = self.floaters.borrow_mut();
+        self.market().offer_demand(self.index, floaters.demand(now));
+        drop(floaters);
         let mut pool = self.pool.borrow_mut();
         let evicted = pool.sweep(now, |endpoint| {
             let mut owners = routes.providers.iter();

@@ -3,6 +3,7 @@
 
 use super::core::Core;
 use super::reject::Rejection;
+use super::supply::Terms;
 use crate::base::KeyDigest;
 use crate::http::{Fields, RequestFraming, RequestHead, Version, hop};
 use crate::net::Buffer;
@@ -53,6 +54,8 @@ pub struct Intake {
     pub key: Key,
     /// What `X-Sovereign-Residency` says, if it was sent.
     pub residency: Option<JurisdictionSet>,
+    /// What is asked of the market.
+    pub terms: Terms,
     /// The field lines that go on to a provider.
     pub forwarded: Buffer,
     /// `content-type` of a form, for its boundary.
@@ -92,7 +95,7 @@ fn wish(routes: &Routes, head: &RequestHead<'_, '_>) -> Result<Wish, Rejection> 
     .map_err(|error| {
         Rejection::new(ErrorCode::InvalidResidency, error.unquoted()).about("X-Sovereign-Residency")
     })?;
-    supply(fields)?;
+    let terms = Terms::read(fields)?;
     let content_type = media_type(fields, operation)?;
     measure(routes, head.framing)?;
     let mut forwarded = Buffer::brief();
@@ -101,6 +104,7 @@ fn wish(routes: &Routes, head: &RequestHead<'_, '_>) -> Result<Wish, Rejection> 
         operation,
         key,
         residency,
+        terms,
         forwarded,
         content_type,
     }))
@@ -143,30 +147,6 @@ fn authorise(routes: &Routes, fields: &Fields<'_, '_>) -> Result<Key, Rejection>
     known
         .cloned()
         .ok_or_else(|| unknown("the API key is not known here"))
-}
-
-/// The supply that a call asks for (SRP section 7). Nothing can be reserved or priced yet: what
-/// asks for it is refused, since serving it otherwise would be a promise not kept.
-fn supply(fields: &Fields<'_, '_>) -> Result<(), Rejection> {
-    const SUPPLY: &str = "X-Sovereign-Supply";
-    const MAX_PRICE: &str = "X-Sovereign-Max-Price";
-    match fields.single(SUPPLY) {
-        Ok(None) => {}
-        Ok(Some(value)) if value.eq_ignore_ascii_case(b"floating") => {}
-        Ok(Some(value)) if value.eq_ignore_ascii_case(b"firm") => {
-            let message = "the key has no reservation: this instance has none to give yet";
-            return Err(Rejection::new(ErrorCode::FirmNotReserved, message).about(SUPPLY));
-        }
-        _ => {
-            let message = "expected one X-Sovereign-Supply of firm or floating";
-            return Err(Rejection::new(ErrorCode::InvalidSupply, message).about(SUPPLY));
-        }
-    }
-    if fields.get_all(MAX_PRICE).next().is_some() {
-        let message = "no price can be held to: this instance has no market yet";
-        return Err(Rejection::new(ErrorCode::InvalidMaxPrice, message).about(MAX_PRICE));
-    }
-    Ok(())
 }
 
 /// Checks that the body is one that routing can read, and returns its type if that has more to say.

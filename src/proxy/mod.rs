@@ -4,6 +4,7 @@
 //! [`call`] tries the candidates, [`attempt`] speaks to one endpoint, [`relay`] carries the
 //! answer back, [`settle`] closes the books.
 
+pub mod admission;
 pub mod ahead;
 pub mod answer;
 pub mod attempt;
@@ -26,7 +27,9 @@ pub mod reject;
 pub mod relay;
 pub mod room;
 pub mod settle;
+pub mod slots;
 pub mod strain;
+pub mod supply;
 pub mod targets;
 #[cfg(test)]
 mod testing;

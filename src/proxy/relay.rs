@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::answer::{self, Delimited, Manner};
 use super::attempt::Served;
-use super::client::Client;
+use super::client::{Client, Stopped};
 use super::core::Core;
 use super::inbound::{HEADROOM, Inbound, Kind, Patience};
 use super::settle::{Attempt, Settlement};
+use super::slots::Slot;
 use super::verdict::Verdict;
 use crate::base::Moment;
 use crate::http::{Version, encode};
@@ -31,6 +32,8 @@ pub struct Passage<'p, 'c> {
     pub core: &'c Core,
     /// The attempt whose response it is.
     pub attempt: &'p Attempt<'c>,
+    /// The slot that the call has, where they are counted.
+    pub slot: Option<&'p Slot<'c>>,
     /// What was asked for.
     pub operation: Operation,
     /// Whether the client is to be spared the usage event that it didn't ask for.
@@ -166,7 +169,12 @@ impl Passage<'_, '_> {
             until: now + self.attempt.provider().timeouts.stream_idle,
             call_until: self.call_until,
         };
-        client.unless_gone(pin!(inbound.more(patience))).await
+        let more = pin!(inbound.more(patience));
+        match client.unless_stopped(self.slot, more).await {
+            Ok(read) => Some(read),
+            Err(Stopped::ClientGone) => None,
+            Err(Stopped::Curtailed) => Some(Err(Verdict::Curtailed)),
+        }
     }
 
     /// A wait that ended with the whole call's time says nothing about the provider.
@@ -333,7 +341,10 @@ impl Way<'_, '_, '_> {
         // One that takes a little now and then has no longer than the call has; the last words may
         // come after it.
         let until = idle.min(self.passage.call_until.max(now + LAST_WORDS));
-        client.send(payload, until).await
+        match self.passage.slot {
+            None => client.send(payload, until).await,
+            Some(slot) => client.send_while(slot, payload, until).await,
+        }
     }
 
     /// The stream's death, in a form that its client can type. No `[DONE]`, no last chunk.
@@ -346,11 +357,15 @@ impl Way<'_, '_, '_> {
     ) {
         let message: Cow<'_, str> = match verdict {
             Verdict::Deadline => "the call ran out of time before its stream ended".into(),
+            Verdict::Curtailed => "a reservation's owner needed the slot before the stream ended: \
+                                   try again in 1 second"
+                .into(),
             Verdict::Stalled => "the provider stopped sending before the stream ended".into(),
             _ => "the provider's stream ended before its end".into(),
         };
         let code = match verdict {
             Verdict::Deadline => "deadline_exceeded",
+            Verdict::Curtailed => "curtailed",
             _ => "upstream_died",
         };
         let mut event = Buffer::small();

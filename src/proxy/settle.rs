@@ -2,12 +2,14 @@
 //! an [`Attempt`] is made with a candidate and consumed by its verdict. Neither can be copied,
 //! and one that is dropped on the way, by a panic or because the client left, settles itself.
 
+use super::admission::Admission;
 use super::conclude::Tried;
 use super::core::{Core, HttpDate};
 use super::leases::{Allowance, Exhausted};
 use super::targets::Permit;
 use super::verdict::Verdict;
 use crate::base::{Moment, ProviderId};
+use crate::market::Supply;
 use crate::openai::{ErrorCode, Usage};
 use crate::policy::chain::Candidate;
 use crate::policy::residency::{Jurisdiction, Residency};
@@ -55,6 +57,8 @@ impl<'c> Settlement<'c> {
             bytes_out: 0,
             input_tokens: None,
             output_tokens: None,
+            firm: false,
+            price: None,
             stream: false,
             outcome: Outcome::ClientGone,
         };
@@ -187,16 +191,23 @@ impl Drop for Settlement<'_> {
 }
 
 /// One attempt under way. To open one takes a candidate, which only the residency filter makes
-/// and which is used up by it, a permit, which only breakers and gates give, and the call's
-/// settlement. The provider is the candidate's: there is no other way to name one.
+/// and which is used up by it, a permit, which only breakers and gates give, an admission, which
+/// only the market gives, and the call's settlement. The provider is the candidate's: there is no other way to name one.
 ///
 /// ```
 /// use srpd::policy::chain::Candidate;
-/// use srpd::proxy::{Core, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
+/// use srpd::proxy::{Core, admission::Admission, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
 /// use srpd::tables::Routes;
 ///
-/// fn one(core: &Core, routes: &Routes, it: Candidate, permit: Permit, of: &mut Settlement<'_>) {
-///     let attempt = Attempt::open(core, routes, it, permit, of);
+/// fn one<'c>(
+///     core: &'c Core,
+///     routes: &'c Routes,
+///     it: Candidate,
+///     permit: Permit,
+///     market: &Admission<'c>,
+///     of: &mut Settlement<'_>,
+/// ) {
+///     let attempt = Attempt::open(core, routes, it, permit, market, of);
 ///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
 /// }
 /// ```
@@ -205,11 +216,17 @@ impl Drop for Settlement<'_> {
 ///
 /// ```compile_fail,E0308
 /// use srpd::policy::chain::Candidate;
-/// use srpd::proxy::{Core, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
+/// use srpd::proxy::{Core, admission::Admission, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
 /// use srpd::tables::Routes;
 ///
-/// fn one(core: &Core, routes: &Routes, permit: Permit, of: &mut Settlement<'_>) {
-///     let attempt = Attempt::open(core, routes, routes.providers[0].clone(), permit, of);
+/// fn one<'c>(
+///     core: &'c Core,
+///     routes: &'c Routes,
+///     permit: Permit,
+///     market: &Admission<'c>,
+///     of: &mut Settlement<'_>,
+/// ) {
+///     let attempt = Attempt::open(core, routes, routes.providers[0].clone(), permit, market, of);
 ///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
 /// }
 /// ```
@@ -218,12 +235,19 @@ impl Drop for Settlement<'_> {
 ///
 /// ```compile_fail,E0382
 /// use srpd::policy::chain::Candidate;
-/// use srpd::proxy::{Core, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
+/// use srpd::proxy::{Core, admission::Admission, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
 /// use srpd::tables::Routes;
 ///
-/// fn one(core: &Core, routes: &Routes, it: Candidate, permit: [Permit; 2], of: &mut Settlement<'_>) {
+/// fn one<'c>(
+///     core: &'c Core,
+///     routes: &'c Routes,
+///     it: Candidate,
+///     permit: [Permit; 2],
+///     market: &Admission<'c>,
+///     of: &mut Settlement<'_>,
+/// ) {
 ///     for permit in permit {
-///         Attempt::open(core, routes, it, permit, of).map(|attempt| attempt.end(Verdict::Succeeded));
+///         Attempt::open(core, routes, it, permit, market, of).map(|attempt| attempt.end(Verdict::Succeeded));
 ///     }
 /// }
 /// ```
@@ -232,11 +256,18 @@ impl Drop for Settlement<'_> {
 ///
 /// ```compile_fail,E0382
 /// use srpd::policy::chain::Candidate;
-/// use srpd::proxy::{Core, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
+/// use srpd::proxy::{Core, admission::Admission, settle::{Attempt, Settlement}, targets::Permit, verdict::Verdict};
 /// use srpd::tables::Routes;
 ///
-/// fn one(core: &Core, routes: &Routes, it: Candidate, permit: Permit, of: &mut Settlement<'_>) {
-///     let attempt = Attempt::open(core, routes, it, permit, of);
+/// fn one<'c>(
+///     core: &'c Core,
+///     routes: &'c Routes,
+///     it: Candidate,
+///     permit: Permit,
+///     market: &Admission<'c>,
+///     of: &mut Settlement<'_>,
+/// ) {
+///     let attempt = Attempt::open(core, routes, it, permit, market, of);
 ///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
 ///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
 /// }
@@ -255,17 +286,23 @@ pub struct Attempt<'c> {
 
 impl<'c> Attempt<'c> {
     /// Opens an attempt, and counts it. None if the tables don't know the candidate's provider,
-    /// or the permit's endpoint: a defect.
+    /// or the permit's endpoint, or the admission is for somebody else: a defect.
     pub fn open(
         core: &'c Core,
         routes: &'c Routes,
         candidate: Candidate,
         permit: Permit,
+        admission: &Admission<'c>,
         settlement: &mut Settlement<'_>,
     ) -> Option<Attempt<'c>> {
         let provider = routes.providers.get(usize::from(candidate.provider()))?;
+        if provider.id != admission.provider() {
+            return None;
+        }
         let endpoint = provider.endpoints.get(permit.endpoint)?;
         settlement.record.attempts = settlement.record.attempts.saturating_add(1);
+        settlement.record.firm = admission.supply() == Supply::Firm;
+        settlement.record.price = Some(admission.price().micros());
         core.metrics
             .attempt_started(provider.id, candidate.is_repeat());
         if let Some(previous) = settlement.previous.replace(provider.id)

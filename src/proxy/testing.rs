@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::core::{Core, CoreParts};
 use crate::base::{Clock, EndpointId, ProviderId};
+use crate::market::Price;
 use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
@@ -33,7 +34,7 @@ impl Bench {
             states: States::new(),
             draining: false,
         };
-        let board = Arc::new(Board::new(snapshot.clone()));
+        let board = Arc::new(Board::new(snapshot.clone(), 1));
         let (facts_in, facts) = mpsc::channel(facts);
         let core = Core::new(CoreParts {
             board: Arc::clone(&board),
@@ -43,7 +44,9 @@ impl Bench {
             facts: facts_in,
             access: access::ring().0,
             seed: 1,
+            index: 0,
             cores: 1,
+            bells: [].into(),
             sockets_max: 64,
             memory_max: usize::MAX,
         });
@@ -92,6 +95,8 @@ fn routes(endpoints: u16) -> Routes {
         name: "p".into(),
         jurisdiction: Jurisdiction::parse("au").unwrap(),
         endpoints: endpoints.collect(),
+        capacity: None,
+        offer: Price::ZERO,
         api_key: None,
         timeouts,
         breaker: BreakerConfig {
@@ -111,6 +116,8 @@ fn routes(endpoints: u16) -> Routes {
     Routes {
         keys: HashMap::default(),
         meters: Vec::new(),
+        reserves: Vec::new(),
+        rights: Vec::new(),
         capabilities: Vec::new(),
         by_name: HashMap::new(),
         providers: vec![provider],

@@ -48,6 +48,8 @@ pub enum Verdict {
     Cancelled,
     /// The whole call ran out of time while this attempt was waiting.
     Deadline,
+    /// A firm call needed the slot.
+    Curtailed,
 }
 
 impl Verdict {
@@ -68,6 +70,7 @@ impl Verdict {
                 | Verdict::ClientError
                 | Verdict::Cancelled
                 | Verdict::Deadline
+                | Verdict::Curtailed
                 | Verdict::OwnShortage
                 | Verdict::Reset { stale: true }
         );
@@ -103,6 +106,7 @@ impl Verdict {
             Verdict::Stalled => AttemptResult::Stalled,
             Verdict::Cancelled => AttemptResult::Cancelled,
             Verdict::Deadline => AttemptResult::Deadline,
+            Verdict::Curtailed => AttemptResult::Curtailed,
         }
     }
 }

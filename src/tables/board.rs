@@ -9,6 +9,7 @@ use crossbeam_utils::CachePadded;
 
 use super::fact::Target;
 use super::load::Loads;
+use super::market::Market;
 use super::snapshot::Snapshot;
 use crate::base::ProviderId;
 use crate::base::ids::{ENDPOINTS_MAX, PROVIDERS_MAX};
@@ -23,6 +24,7 @@ pub struct Board {
     endpoint_probes: Box<[AtomicBool]>,
     repeats: Box<[Repeats]>,
     loads: Loads,
+    market: Market,
     stop: AtomicBool,
 }
 
@@ -45,8 +47,8 @@ impl Repeats {
 }
 
 impl Board {
-    /// A board that shows `first`, under epoch 1.
-    pub fn new(first: Snapshot) -> Board {
+    /// A board that shows `first` to so many cores, under epoch 1.
+    pub fn new(first: Snapshot, cores: usize) -> Board {
         Board {
             epoch: CachePadded::new(AtomicU64::new(1)),
             snapshot: ArcSwap::from_pointee(first),
@@ -54,6 +56,7 @@ impl Board {
             endpoint_probes: (0..ENDPOINTS_MAX).map(|_| AtomicBool::new(false)).collect(),
             repeats: (0..PROVIDERS_MAX).map(|_| Repeats::default()).collect(),
             loads: Loads::new(),
+            market: Market::new(cores),
             stop: AtomicBool::new(false),
         }
     }
@@ -123,6 +126,12 @@ impl Board {
         &self.loads
     }
 
+    /// Slots, reservations and prices.
+    #[inline]
+    pub fn market(&self) -> &Market {
+        &self.market
+    }
+
     /// Asks the cores to end: the drain is over, or nobody waits for it. Office only.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
@@ -143,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_published_is_shown_under_the_next_epoch() {
-        let board = Board::new(snapshot());
+        let board = Board::new(snapshot(), 1);
         assert_eq!(board.epoch(), 1);
         assert!(!board.snapshot().draining);
         let next = Snapshot {
@@ -160,7 +169,7 @@ mod tests {
     #[test]
     fn whoever_sees_an_epoch_sees_its_snapshot_or_a_newer_one() {
         const LAST: usize = 500;
-        let board = Board::new(snapshot());
+        let board = Board::new(snapshot(), 1);
         let numbered = |number| {
             let mut next = snapshot();
             Arc::make_mut(&mut next.routes).limits.headers = number;
@@ -184,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_probe_slot_is_held_by_one_call_and_belongs_to_one_target() {
-        let board = Board::new(snapshot());
+        let board = Board::new(snapshot(), 1);
         let provider = Target::Provider(ProviderId(3));
         let others = [
             Target::Provider(ProviderId(4)),
@@ -210,7 +219,7 @@ mod tests {
 
     #[test]
     fn repeats_are_taken_from_one_provider_as_granted() {
-        let board = Board::new(snapshot());
+        let board = Board::new(snapshot(), 1);
         let [one, other] = [ProviderId(0), ProviderId(1)];
         assert!(!board.take_repeat(one), "nothing is granted at first");
         board.grant_repeats(one, 2);
@@ -226,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_cores_are_told_to_stop_once_and_for_all() {
-        let board = Board::new(snapshot());
+        let board = Board::new(snapshot(), 1);
         assert!(!board.stopped());
         board.stop();
         assert!(board.stopped());

@@ -5,8 +5,10 @@
 //! few words that several cores write stand on the [`Board`]; only failure paths touch them.
 
 pub mod board;
+pub mod demand;
 pub mod fact;
 pub mod load;
+pub mod market;
 pub mod meter;
 pub mod routes;
 pub mod snapshot;
@@ -18,6 +20,7 @@ mod testing;
 pub use board::Board;
 pub use fact::{Fact, ProbeOutcome, Target};
 pub use load::{EndpointLoad, Loads, Outstanding, Queue};
+pub use market::{Market, Reserve, ReserveId};
 pub use meter::{Limit, Meter, MeterId};
 pub use routes::Routes;
 pub use snapshot::{BreakerView, Snapshot, States, TargetState};

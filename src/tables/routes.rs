@@ -4,10 +4,13 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use super::market::{Reserve, ReserveId};
 use super::meter::{Meter, MeterId};
 use crate::base::{CapabilityId, EndpointId, KeyDigest, KeyId, ProviderId, Secret};
+use crate::market::{Place, Price, Supply};
 use crate::net::{ClientTls, ServerTls};
 use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
@@ -23,6 +26,10 @@ pub struct Routes {
     /// What the cores share about the limits of keys, by [`MeterId`]. Only grows from one
     /// configuration to the next.
     pub meters: Vec<Arc<Meter>>,
+    /// What the cores share of keys' reservations, by [`ReserveId`]. Only grows, as `meters` does.
+    pub reserves: Vec<Arc<Reserve>>,
+    /// Where keys have reservations; each [`Key`] has a part of it.
+    pub rights: Vec<Right>,
     /// Capabilities, in file order.
     pub capabilities: Vec<Capability>,
     /// Position in `capabilities`, by name.
@@ -116,6 +123,28 @@ pub struct Key {
     pub residency: JurisdictionSet,
     /// Where its limits are, if it has one.
     pub meter: Option<MeterId>,
+    /// What its calls are if they don't say.
+    pub supply: Supply,
+    /// Its part of [`Routes::rights`]: the first, and how many.
+    pub rights: (u32, u32),
+}
+
+/// That a key has reserved slots somewhere, in this hour or another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// Where.
+    pub place: Place<ProviderId, Jurisdiction>,
+    /// How many, and how many are in use.
+    pub reserve: ReserveId,
+}
+
+impl Routes {
+    /// Where the key has reservations.
+    #[inline]
+    pub fn rights_of(&self, key: &Key) -> &[Right] {
+        let (first, count) = (key.rights.0 as usize, key.rights.1 as usize);
+        self.rights.get(first..first + count).unwrap_or_default()
+    }
 }
 
 /// A set of positions in [`Routes::capabilities`].
@@ -150,6 +179,8 @@ pub struct Capability {
     /// Who serves it, in order, the backstops last. A link's `provider` indexes
     /// [`Routes::providers`].
     pub chain: Chain,
+    /// Whether firm calls go along the chain by price, as floating ones do.
+    pub by_merit: bool,
     /// For each link of the chain, the provider's name for the model.
     pub models: Vec<Model>,
 }
@@ -174,6 +205,10 @@ pub struct Provider {
     pub jurisdiction: Jurisdiction,
     /// Its replicas.
     pub endpoints: Vec<Endpoint>,
+    /// Calls that it serves at the same time; none: as many as come.
+    pub capacity: Option<NonZeroU32>,
+    /// What work costs there, with the adder of its location.
+    pub offer: Price,
     /// Sent as `Authorization: Bearer`; kept as the whole field line.
     pub api_key: Option<Secret>,
     /// Its time-outs.
@@ -231,6 +266,8 @@ mod tests {
             capabilities: CapabilitySet::ALL,
             residency: JurisdictionSet::ALL,
             meter: None,
+            supply: Supply::Floating,
+            rights: (0, 0),
         };
         let keys: Keys = (0..1000).map(|id| (digest(id), key(id))).collect();
         let found = |id| keys.get(&digest(id)).map(|key| key.id.0);

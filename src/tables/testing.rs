@@ -25,6 +25,8 @@ pub fn routes() -> Routes {
     Routes {
         keys: HashMap::default(),
         meters: Vec::new(),
+        reserves: Vec::new(),
+        rights: Vec::new(),
         capabilities: Vec::new(),
         by_name: HashMap::new(),
         providers: Vec::new(),

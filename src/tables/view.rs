@@ -90,7 +90,7 @@ mod tests {
     use crate::base::{EndpointId, Moment, ProviderId};
 
     fn view() -> (Arc<Board>, View) {
-        let board = Arc::new(Board::new(snapshot()));
+        let board = Arc::new(Board::new(snapshot(), 1));
         let view = View::new(Arc::clone(&board));
         (board, view)
     }

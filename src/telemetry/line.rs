@@ -52,6 +52,10 @@ pub struct AccessLine<'n> {
     pub input_tokens: Option<u64>,
     /// Output tokens, as the provider said.
     pub output_tokens: Option<u64>,
+    /// `firm` or `floating`.
+    pub supply: &'static str,
+    /// What a million tokens cost when it was dispatched.
+    pub price: Option<f64>,
     /// Whether it asked for a stream.
     pub stream: bool,
     /// `completed`, `failed`, `client_gone` or `cut`.
@@ -87,6 +91,8 @@ impl<'n> AccessLine<'n> {
             bytes_out: record.bytes_out,
             input_tokens: record.input_tokens,
             output_tokens: record.output_tokens,
+            supply: if record.firm { "firm" } else { "floating" },
+            price: record.price.map(|micros| micros as f64 / 1e6),
             stream: record.stream,
             outcome: record.outcome.label(),
         }
@@ -165,6 +171,8 @@ pub(super) mod tests {
             bytes_out: 20,
             input_tokens: Some(3),
             output_tokens: Some(4),
+            firm: false,
+            price: Some(2_400_000),
             stream: true,
             outcome: Outcome::Completed,
         }
@@ -200,7 +208,7 @@ pub(super) mod tests {
             "capability": "smart", "provider": "aloomu", "jurisdiction": "au",
             "residency": "au-only", "status": 200, "code": "residency_unavailable",
             "attempts": 2, "ttft_ms": 12.34, "total_ms": 99.9, "bytes_in": 10, "bytes_out": 20,
-            "input_tokens": 3, "output_tokens": 4, "stream": true, "outcome": "completed",
+            "input_tokens": 3, "output_tokens": 4, "supply": "floating", "price": 2.4, "stream": true, "outcome": "completed",
         });
         assert_eq!(value, expected);
     }

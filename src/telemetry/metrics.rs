@@ -45,11 +45,13 @@ pub enum AttemptResult {
     Cancelled,
     /// The call's total deadline passed.
     Deadline,
+    /// A firm call needed the slot.
+    Curtailed,
 }
 
 impl AttemptResult {
     /// Every result, in the order of its number.
-    pub const ALL: [AttemptResult; 16] = [
+    pub const ALL: [AttemptResult; 17] = [
         AttemptResult::Succeeded,
         AttemptResult::ClientError,
         AttemptResult::Connect,
@@ -66,6 +68,7 @@ impl AttemptResult {
         AttemptResult::Stalled,
         AttemptResult::Cancelled,
         AttemptResult::Deadline,
+        AttemptResult::Curtailed,
     ];
 
     /// The value of the metric's `result` label.
@@ -87,6 +90,7 @@ impl AttemptResult {
             AttemptResult::Stalled => "stalled",
             AttemptResult::Cancelled => "cancelled",
             AttemptResult::Deadline => "deadline",
+            AttemptResult::Curtailed => "curtailed",
         }
     }
 

@@ -133,6 +133,10 @@ pub struct AccessRecord {
     pub input_tokens: Option<u64>,
     /// Output tokens, as the provider said.
     pub output_tokens: Option<u64>,
+    /// Whether it was served on a reservation.
+    pub firm: bool,
+    /// What a million of its tokens cost when it was dispatched, in millionths of the currency.
+    pub price: Option<u64>,
     /// Whether it asked for a stream.
     pub stream: bool,
     /// How it ended.

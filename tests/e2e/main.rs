@@ -20,6 +20,7 @@ mod health;
 mod large;
 mod limits;
 mod load;
+mod market;
 mod oddities;
 mod pipelining;
 mod rates;

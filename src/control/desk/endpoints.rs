@@ -68,7 +68,9 @@ impl Desk {
     /// Builds the tables anew, since endpoints or their addresses have changed.
     fn rebuild(&mut self, now: Moment) {
         self.rest_endpoints(now);
-        match tables(&self.config, &self.supply, &self.drains, &mut self.registry) {
+        let (supply, drains) = (&self.supply, &self.drains);
+        let booked = self.trading.booked();
+        match tables(&self.config, supply, drains, &mut self.registry, booked) {
             Ok(routes) => {
                 self.adopt(routes, now);
                 self.publish();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::breakers::Transitions;
 use super::super::desk::Desk;
 use super::super::health::vitals::Vitals;
-use super::code_name;
+use super::{code_name, market};
 use crate::base::ProviderId;
 use crate::openai::error::ErrorCode;
 use crate::policy::breaker::Phase;
@@ -34,6 +34,7 @@ pub fn metrics(desk: &Desk) -> String {
     provider_metrics(desk, &names, &mut page);
     key_metrics(desk, &mut page);
     certificate_metric(desk, &mut page);
+    market::metrics(desk, &mut page);
     instance_metrics(desk, &mut page);
     page.finish()
 }

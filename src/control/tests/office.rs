@@ -231,7 +231,7 @@ fn the_admin_plane_answers() {
     assert!(head.contains("allow: get, head"), "{head}");
     let error: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(error["error"]["type"], "invalid_request_error");
-    let (status, _, body) = ask("GET", "/srp/v1/market");
+    let (status, _, body) = ask("GET", "/srp/v1/nothing");
     assert_eq!(status, 404);
     let error: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(error["error"]["code"], "unknown_url");

@@ -230,6 +230,42 @@ fn another_chains_candidate_is_none_here_even_at_the_same_position() {
     assert_eq!((foreign.provider(), at_home.attempts()), (0, 1));
 }
 
+fn merit(itinerary: Option<Itinerary<'_>>) -> Itinerary<'_> {
+    let mut itinerary = itinerary.unwrap();
+    itinerary.order_by_merit(true);
+    itinerary
+}
+
+#[test]
+fn by_merit_the_cheapest_inside_the_border_comes_first() {
+    let mut links = chain(&[
+        link(0, "us"),
+        link(1, "au"),
+        link(2, "nz"),
+        backstop(3, "au"),
+        link(4, "au"),
+    ]);
+    let costs = [1, 9, 2, 5, 5];
+    links.set_costs(|link| costs[usize::from(link.provider)]);
+    let by_merit =
+        |residency: &Residency, attempts| providers(merit(links.within(residency, attempts)));
+    assert_eq!(by_merit(&anywhere(), 5), [0, 2, 3, 4, 1]);
+    assert_eq!(
+        by_merit(&only(&["au"]), 5),
+        [3, 4, 1],
+        "never the cheaper one beyond"
+    );
+    assert_eq!(
+        by_merit(&anywhere(), 2),
+        [0, 3],
+        "the last is kept for the backstop"
+    );
+    assert_eq!(
+        providers(links.within(&anywhere(), 5).unwrap()),
+        [0, 1, 2, 3, 4]
+    );
+}
+
 fn any_links() -> impl Strategy<Value = Vec<Link>> {
     let one = (
         select(vec!["au", "nz", "us", "de"]),
@@ -393,5 +429,23 @@ proptest! {
         let both = Residency::effective(Some(both), JurisdictionSet::ALL, JurisdictionSet::ALL);
         let wide = all(&wide);
         prop_assert!(all(&both).iter().all(|provider| wide.contains(provider)));
+    }
+
+    #[test]
+    fn by_merit_nobody_is_left_out_or_comes_before_someone_cheaper(
+        links in any_links(),
+        residency in any_residency(),
+        costs in vec(0..4u64, 64),
+    ) {
+        let mut links = chain(&links);
+        links.set_costs(|link| costs[usize::from(link.provider) % 64]);
+        let whole = CHAIN_LINKS_MAX as u32 + 1;
+        if let Some(listed) = links.within(&residency, whole) {
+            let listed = providers(listed);
+            let merit = providers(merit(links.within(&residency, whole)));
+            let mut expected = listed;
+            expected.sort_by_key(|&provider| costs[usize::from(provider) % 64]);
+            prop_assert_eq!(merit, expected);
+        }
     }
 }

@@ -31,7 +31,11 @@ fn what_counts_against_a_breaker_is_what_srp_section_5_says() {
         "quota_exhausted",
         "credential",
     ];
-    let neutral = [&neutral[..], &["unknown_model", "cancelled", "deadline"]].concat();
+    let neutral = [
+        &neutral[..],
+        &["unknown_model", "cancelled", "deadline", "curtailed"],
+    ]
+    .concat();
     for result in AttemptResult::ALL {
         assert_eq!(result.is_failure(), !neutral.contains(&result.label()));
     }

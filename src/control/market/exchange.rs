@@ -1,0 +1,306 @@
+//! What is in force: reserved slots of this hour, and the price of each location until the next
+//! clearing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::book::{Book, Booking, BookingError, Origin, Where};
+use crate::base::{KeyId, ProviderId};
+use crate::config::{Config, ReservedAt};
+use crate::market::calendar::Second;
+use crate::market::{Bid, Capacity, Cleared, Offer, Place, Price, Reservation, clear};
+use crate::tables::demand::Demand;
+use crate::tables::{Market, Routes};
+
+/// Clearings of each location that are kept: 24 h at the default interval and a few times as many
+/// at shorter ones.
+pub const HISTORY_MAX: usize = 1440;
+
+/// How long the clearings are kept: seconds.
+const HISTORY_SECONDS: Second = 24 * 3600;
+
+const HOUR: Second = 3600;
+
+/// Thousandths in a slot.
+const MILLI: u64 = 1000;
+
+/// Demand is rounded to tenths of a slot: it is measured with the jitter of when cores hand it
+/// over, and a thousandth too much at the margin would set the price.
+const ROUNDED: u64 = 100;
+
+/// What a call that was refused would have taken, where none has ended yet: microseconds.
+const CALL_US: u64 = 1_000_000;
+
+/// A provider with a capacity.
+#[derive(Clone, Debug)]
+pub struct Stall {
+    /// Which.
+    pub provider: ProviderId,
+    /// Where its work lands.
+    pub location: String,
+    /// Its slots.
+    pub capacity: u32,
+    /// Its price with the location's adder.
+    pub offer: Price,
+}
+
+/// One clearing of one location.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// When.
+    pub at: Second,
+    /// What it came to.
+    pub cleared: Cleared,
+}
+
+/// The market as the office keeps it.
+pub struct Exchange {
+    stalls: Vec<Stall>,
+    book: Book,
+    cap: Price,
+    interval: Second,
+    /// The hour whose reservations are in force; none: they have to be put in force.
+    hour: Option<Second>,
+    /// Whom slots were granted where.
+    granted: Vec<(KeyId, Where)>,
+    next: Second,
+    since: Second,
+    history: BTreeMap<String, VecDeque<Point>>,
+}
+
+impl Exchange {
+    /// The exchange of a configuration; `booked` is what was booked besides.
+    ///
+    /// # Errors
+    /// A booking that doesn't fit into the capacities of this configuration.
+    pub fn new(
+        config: &Config,
+        routes: &Routes,
+        keys: &[KeyId],
+        booked: &[Booking],
+    ) -> Result<Exchange, (Booking, BookingError)> {
+        let providers = config.providers.iter().zip(&routes.providers);
+        let (mut stalls, mut supplies) = (Vec::new(), Vec::new());
+        for (configured, provider) in providers {
+            let Some(capacity) = configured.capacity else {
+                continue;
+            };
+            supplies.push(Capacity {
+                provider: provider.id,
+                zone: provider.jurisdiction,
+                slots: capacity.get(),
+            });
+            stalls.push(Stall {
+                provider: provider.id,
+                location: configured.location.clone(),
+                capacity: capacity.get(),
+                offer: configured.price + config.market.adder(&configured.location),
+            });
+        }
+        let of_file = config.reservations.iter().filter_map(|it| {
+            let place = match it.place {
+                ReservedAt::Provider(position) => {
+                    Place::Provider(routes.providers.get(position)?.id)
+                }
+                ReservedAt::Jurisdiction(jurisdiction) => Place::Zone(jurisdiction),
+            };
+            Some(Booking {
+                origin: Origin::File,
+                key: *keys.get(it.key)?,
+                reservation: Reservation {
+                    place,
+                    slots: it.slots,
+                    from: it.from.as_second(),
+                    until: it.until.as_second(),
+                },
+            })
+        });
+        let book = Book::new(supplies, of_file.chain(booked.iter().copied()))?;
+        let interval = config.market.interval.as_secs().max(1);
+        Ok(Exchange {
+            stalls,
+            book,
+            cap: config.market.price_cap,
+            interval: Second::try_from(interval).unwrap_or(Second::MAX),
+            hour: None,
+            granted: Vec::new(),
+            next: 0,
+            since: 0,
+            history: BTreeMap::new(),
+        })
+    }
+
+    /// Goes on where an earlier exchange was: its prices stay in force, and its history is kept.
+    pub fn succeed(&mut self, earlier: Exchange) {
+        (self.next, self.since) = (earlier.next, earlier.since);
+        self.granted = earlier.granted;
+        self.history = earlier.history;
+        let stalls = &self.stalls;
+        let stands = |location: &String| stalls.iter().any(|it| it.location == *location);
+        self.history.retain(|location, _| stands(location));
+    }
+
+    /// The providers with a capacity, in file order.
+    pub fn stalls(&self) -> &[Stall] {
+        &self.stalls
+    }
+
+    /// What is reserved.
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// What is reserved, to be changed: it is put in force at the next look.
+    pub fn book_mut(&mut self) -> &mut Book {
+        self.hour = None;
+        &mut self.book
+    }
+
+    /// The price cap.
+    pub fn cap(&self) -> Price {
+        self.cap
+    }
+
+    /// Each location with its clearings, the newest last.
+    pub fn history(&self) -> &BTreeMap<String, VecDeque<Point>> {
+        &self.history
+    }
+
+    /// Puts the reservations of this hour in force, if they aren't yet. `grant` is told how many
+    /// slots each key has at each of its places.
+    pub fn enforce(
+        &mut self,
+        now: Second,
+        market: &Market,
+        mut grant: impl FnMut(KeyId, Where, u32),
+    ) {
+        let hour = now.div_euclid(HOUR);
+        if self.hour == Some(hour) {
+            return;
+        }
+        self.hour = Some(hour);
+        for stall in &self.stalls {
+            let reserved = self.book.calendar().reserved_at(stall.provider, now);
+            market.set_reserved(stall.provider, reserved);
+        }
+        let bookings = self.book.bookings().iter();
+        let mut owners: Vec<(KeyId, Where)> = Vec::new();
+        for owner in bookings.map(|it| (it.key, it.reservation.place)) {
+            if !owners.contains(&owner) {
+                owners.push(owner);
+            }
+        }
+        // What was cancelled is nobody's now.
+        let before = std::mem::take(&mut self.granted);
+        for &(key, place) in before.iter().filter(|it| !owners.contains(it)) {
+            grant(key, place, 0);
+        }
+        for &(key, place) in &owners {
+            grant(key, place, self.book.slots(key, place, now));
+        }
+        self.granted = owners;
+    }
+
+    /// Clears every location if it is time, and shows the prices. `demand` is what the cores have
+    /// seen since the last time, and is used up; `waiting` are the bids of those who wait, by
+    /// location. True if it was time.
+    pub fn clear_if_due(
+        &mut self,
+        now: Second,
+        demand: &mut Demand,
+        waiting: &[(&str, Price)],
+        market: &Market,
+    ) -> bool {
+        if now < self.next {
+            return false;
+        }
+        let lasted = (now - self.since).clamp(1, self.interval);
+        let lasted_us = u64::try_from(lasted).unwrap_or(1).saturating_mul(1_000_000);
+        for location in self.locations() {
+            let cleared = self.clear(&location, now, lasted_us, demand, waiting);
+            for stall in self.stalls.iter().filter(|it| it.location == location) {
+                market.set_price(stall.provider, cleared.price);
+            }
+            let points = self.history.entry(location).or_default();
+            points.push_back(Point { at: now, cleared });
+            let too_old = |first: &Point| first.at <= now - HISTORY_SECONDS;
+            while points.len() > HISTORY_MAX || points.front().is_some_and(too_old) {
+                points.pop_front();
+            }
+        }
+        demand.clear();
+        self.since = now;
+        self.next = now - now.rem_euclid(self.interval) + self.interval;
+        true
+    }
+
+    /// Where there are providers with a capacity, each location once.
+    pub fn locations(&self) -> Vec<String> {
+        let mut locations: Vec<String> = self.stalls.iter().map(|it| it.location.clone()).collect();
+        locations.sort();
+        locations.dedup();
+        locations
+    }
+
+    /// The spot supply of a location at an instant, the cheapest first.
+    pub fn stack(&self, location: &str, at: Second) -> Vec<(ProviderId, Offer)> {
+        let mut stalls: Vec<&Stall> = self.stalls.iter().collect();
+        stalls.sort_by_key(|stall| stall.offer);
+        let providers: Vec<ProviderId> = stalls.iter().map(|stall| stall.provider).collect();
+        let spot = self.book.calendar().spot(&providers, at);
+        let offers = stalls.iter().zip(spot);
+        offers
+            .filter(|(stall, _)| stall.location == location)
+            .map(|(stall, slots)| {
+                let offer = Offer {
+                    price: stall.offer,
+                    quantity: u64::from(slots) * MILLI,
+                };
+                (stall.provider, offer)
+            })
+            .collect()
+    }
+
+    fn clear(
+        &self,
+        location: &str,
+        now: Second,
+        lasted_us: u64,
+        demand: &Demand,
+        waiting: &[(&str, Price)],
+    ) -> Cleared {
+        let here = |provider| {
+            let mut stalls = self.stalls.iter();
+            stalls.any(|it| it.provider == provider && it.location == location)
+        };
+        let rows: Vec<_> = demand.rows().filter(|row| here(row.0)).collect();
+        let ended: u64 = rows.iter().map(|(_, _, asked)| asked.ended).sum();
+        let served: u64 = rows.iter().map(|(_, _, asked)| asked.served_us).sum();
+        let call_us = served.checked_div(ended).unwrap_or(CALL_US);
+        let mut bids: Vec<Bid> = rows
+            .iter()
+            .map(|(_, limit, asked)| {
+                let wanted_us = asked.refused.saturating_mul(call_us);
+                let us = asked.served_us.saturating_add(wanted_us);
+                Bid {
+                    limit: *limit,
+                    quantity: rounded(us.saturating_mul(MILLI) / lasted_us),
+                }
+            })
+            .collect();
+        let waits = waiting.iter().filter(|(at, _)| *at == location);
+        bids.extend(waits.map(|&(_, limit)| Bid {
+            limit,
+            quantity: MILLI,
+        }));
+        let stack = self.stack(location, now);
+        let offers: Vec<Offer> = stack.into_iter().map(|(_, offer)| offer).collect();
+        clear(&offers, &bids, self.cap)
+    }
+}
+
+fn rounded(milli: u64) -> u64 {
+    milli.saturating_add(ROUNDED / 2) / ROUNDED * ROUNDED
+}
+
+#[cfg(test)]
+mod tests;

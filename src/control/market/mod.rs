@@ -1,0 +1,9 @@
+//! The exchange: who has reserved what, what is in force in this hour, and what floating work
+//! costs (SRP sections 7 and 8). The office asks it now and then; nothing here waits.
+
+pub mod book;
+pub mod exchange;
+pub mod trading;
+
+pub use book::{Booking, BookingError, Origin};
+pub use exchange::{Exchange, Point};

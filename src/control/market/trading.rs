@@ -1,0 +1,91 @@
+//! The market as a part of the office: the exchange of the configuration in force, and what was
+//! booked besides.
+
+use super::book::{Booking, BookingError};
+use super::exchange::Exchange;
+use crate::base::KeyId;
+use crate::config::Config;
+use crate::market::calendar::Second;
+use crate::tables::demand::Demand;
+use crate::tables::{Market, Routes};
+
+/// The office's market.
+pub struct Trading {
+    exchange: Exchange,
+    booked: Vec<Booking>,
+    demand: Demand,
+}
+
+impl Trading {
+    /// The market of the first configuration.
+    ///
+    /// # Errors
+    /// A booking that doesn't fit.
+    pub fn new(
+        config: &Config,
+        routes: &Routes,
+        booked: Vec<Booking>,
+    ) -> Result<Trading, (Booking, BookingError)> {
+        Ok(Trading {
+            exchange: exchange(config, routes, &booked)?,
+            booked,
+            demand: Demand::default(),
+        })
+    }
+
+    /// What was booked besides the file.
+    pub fn booked(&self) -> &[Booking] {
+        &self.booked
+    }
+
+    /// What is in force.
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// The market of another configuration, to be put in force with
+    /// [`succeed`](Trading::succeed) if the rest of it can be.
+    ///
+    /// # Errors
+    /// A booking that doesn't fit any more.
+    pub fn prepare(
+        &self,
+        config: &Config,
+        routes: &Routes,
+    ) -> Result<Exchange, (Booking, BookingError)> {
+        exchange(config, routes, &self.booked)
+    }
+
+    /// Goes on with what was prepared.
+    pub fn succeed(&mut self, mut exchange: Exchange) {
+        std::mem::swap(&mut self.exchange, &mut exchange);
+        self.exchange.succeed(exchange);
+    }
+
+    /// What is due now and then: the hour's reservations, and the clearing of the interval.
+    pub fn tick(&mut self, now: Second, routes: &Routes, market: &Market) {
+        market.collect_demand(&mut self.demand);
+        self.exchange.enforce(now, market, |key, place, slots| {
+            let rights = routes.keys.values().filter(|it| it.id == key);
+            let mut rights = rights.flat_map(|key| routes.rights_of(key));
+            let reserve = rights.find(|right| right.place == place);
+            if let Some(reserve) =
+                reserve.and_then(|right| routes.reserves.get(right.reserve.index()))
+            {
+                reserve.set(slots);
+            }
+        });
+        self.exchange
+            .clear_if_due(now, &mut self.demand, &[], market);
+    }
+}
+
+fn exchange(
+    config: &Config,
+    routes: &Routes,
+    booked: &[Booking],
+) -> Result<Exchange, (Booking, BookingError)> {
+    let keys = config.keys.iter().map(|key| routes.keys.get(&key.sha256));
+    let keys: Option<Vec<KeyId>> = keys.map(|key| Some(key?.id)).collect();
+    Exchange::new(config, routes, &keys.unwrap_or_default(), booked)
+}

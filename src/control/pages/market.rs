@@ -1,0 +1,269 @@
+//! The market, as operators and their tools see it.
+
+use serde::Serialize;
+
+use crate::control::desk::Desk;
+use crate::control::market::{Booking, Point};
+use crate::market::occupancy::Share;
+use crate::market::{Occupancy, Offer, Place, Price};
+use crate::tables::routes::Provider;
+use crate::telemetry::AttemptResult;
+use crate::telemetry::exposition::{Exposition, Kind};
+
+#[derive(Serialize)]
+struct MarketPage<'a> {
+    currency: Option<&'a str>,
+    interval_seconds: u64,
+    price_cap: String,
+    locations: Vec<LocationState<'a>>,
+    reservations: Vec<ReservationState<'a>>,
+}
+
+#[derive(Serialize)]
+struct LocationState<'a> {
+    location: &'a str,
+    /// What floating work costs now.
+    price: String,
+    /// The spot supply of this hour, the cheapest first.
+    supply: Vec<OfferState<'a>>,
+    providers: Vec<SlotState<'a>>,
+    /// Clearings of the last 24 h, the oldest first.
+    history: Vec<Clearing>,
+}
+
+#[derive(Serialize)]
+struct OfferState<'a> {
+    provider: &'a str,
+    price: String,
+    slots: u64,
+}
+
+#[derive(Serialize)]
+struct SlotState<'a> {
+    provider: &'a str,
+    capacity: u32,
+    reserved: u32,
+    firm: u32,
+    floating: u32,
+    curtailed: u64,
+}
+
+#[derive(Serialize)]
+struct Clearing {
+    at: String,
+    price: String,
+    /// In slots.
+    offered: f64,
+    asked: f64,
+    sold: f64,
+}
+
+#[derive(Serialize)]
+struct ReservationState<'a> {
+    id: String,
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jurisdiction: Option<&'static str>,
+    slots: u32,
+    from: String,
+    until: String,
+}
+
+fn time(second: i64) -> String {
+    jiff::Timestamp::from_second(second)
+        .map(|time| time.to_string())
+        .unwrap_or_default()
+}
+
+fn slots(milli: u64) -> f64 {
+    milli as f64 / 1000.0
+}
+
+fn firm(occupancy: Occupancy) -> u32 {
+    occupancy.count(Share::Own) + occupancy.count(Share::Zone)
+}
+
+/// Providers with a capacity.
+fn bounded(desk: &Desk) -> impl Iterator<Item = (&Provider, u32)> {
+    let providers = desk.routes.providers.iter();
+    providers.filter_map(|provider| Some((provider, provider.capacity?.get())))
+}
+
+/// `/srp/v1/market`
+pub fn market(desk: &Desk) -> String {
+    let now = jiff::Timestamp::now().as_second();
+    let market = &desk.config.market;
+    let exchange = desk.trading.exchange();
+    let locations = exchange.history().iter().map(|(location, points)| {
+        let stack = exchange.stack(location, now);
+        LocationState {
+            location,
+            price: points.back().map_or(exchange.cap(), price_of).to_string(),
+            supply: stack
+                .iter()
+                .map(|(provider, Offer { price, quantity })| OfferState {
+                    provider: name(desk, *provider),
+                    price: price.to_string(),
+                    slots: quantity / 1000,
+                })
+                .collect(),
+            providers: slot_states(desk, location),
+            history: points.iter().map(clearing).collect(),
+        }
+    });
+    let page = MarketPage {
+        currency: desk.config.instance.currency.as_deref(),
+        interval_seconds: market.interval.as_secs(),
+        price_cap: market.price_cap.to_string(),
+        locations: locations.collect(),
+        reservations: reservations(desk),
+    };
+    // Strings, numbers and lists: nothing that JSON can't hold.
+    serde_json::to_string(&page).unwrap_or_default()
+}
+
+fn name(desk: &Desk, id: crate::base::ProviderId) -> &str {
+    let mut providers = desk.routes.providers.iter();
+    let provider = providers.find(|provider| provider.id == id);
+    provider.map_or("?", |provider| &provider.name)
+}
+
+fn price_of(point: &Point) -> Price {
+    point.cleared.price
+}
+
+fn clearing(point: &Point) -> Clearing {
+    let cleared = &point.cleared;
+    Clearing {
+        at: time(point.at),
+        price: cleared.price.to_string(),
+        offered: slots(cleared.offered),
+        asked: slots(cleared.asked),
+        sold: slots(cleared.sold),
+    }
+}
+
+fn slot_states<'d>(desk: &'d Desk, location: &str) -> Vec<SlotState<'d>> {
+    let market = desk.board.market();
+    let stalls = desk.trading.exchange().stalls().iter();
+    let here = stalls.filter(|stall| stall.location == location);
+    here.map(|stall| {
+        let occupancy = market.occupancy(stall.provider);
+        SlotState {
+            provider: name(desk, stall.provider),
+            capacity: stall.capacity,
+            reserved: market.reserved(stall.provider),
+            firm: firm(occupancy),
+            floating: occupancy.count(Share::Floating),
+            curtailed: desk.sum(|core| core.attempts(stall.provider, AttemptResult::Curtailed)),
+        }
+    })
+    .collect()
+}
+
+fn reservations(desk: &Desk) -> Vec<ReservationState<'_>> {
+    let bookings = desk.trading.exchange().book().bookings().iter();
+    bookings
+        .map(|booking| {
+            let (provider, jurisdiction) = match booking.reservation.place {
+                Place::Provider(id) => (Some(name(desk, id)), None),
+                Place::Zone(zone) => (None, Some(zone.code())),
+            };
+            ReservationState {
+                id: booking.origin.to_string(),
+                key: owner(desk, booking),
+                provider,
+                jurisdiction,
+                slots: booking.reservation.slots,
+                from: time(booking.reservation.from),
+                until: time(booking.reservation.until),
+            }
+        })
+        .collect()
+}
+
+fn owner<'d>(desk: &'d Desk, booking: &Booking) -> &'d str {
+    let of = |key: &&crate::config::Key| {
+        let known = desk.routes.keys.get(&key.sha256);
+        known.is_some_and(|known| known.id == booking.key)
+    };
+    let owner = desk.config.keys.iter().find(of);
+    owner.map_or("?", |key| &key.name)
+}
+
+/// The market's part of `/metrics`.
+pub fn metrics(desk: &Desk, page: &mut Exposition) {
+    let market = desk.board.market();
+    page.family(
+        "srpd_slots",
+        Kind::Gauge,
+        "Slots of a provider with a capacity that calls occupy.",
+    );
+    for (provider, _) in bounded(desk) {
+        let occupancy = market.occupancy(provider.id);
+        let floating = occupancy.count(Share::Floating);
+        for (supply, count) in [("firm", firm(occupancy)), ("floating", floating)] {
+            let labels = [("provider", &*provider.name), ("supply", supply)];
+            page.sample(&labels, count.into());
+        }
+    }
+    page.family("srpd_slots_capacity", Kind::Gauge, "Slots of a provider.");
+    for (provider, capacity) in bounded(desk) {
+        page.sample(&[("provider", &provider.name)], capacity.into());
+    }
+    reserve_metrics(desk, page);
+    page.family(
+        "srpd_market_price",
+        Kind::Gauge,
+        "What floating work costs at a location, per million tokens.",
+    );
+    for (location, points) in desk.trading.exchange().history() {
+        if let Some(point) = points.back() {
+            let price = point.cleared.price.micros() as f64 / 1e6;
+            page.sample_float(&[("location", location)], price);
+        }
+    }
+}
+
+fn reserve_metrics(desk: &Desk, page: &mut Exposition) {
+    type Labels<'d> = [(&'static str, &'d str); 3];
+    let mut rows: Vec<(Labels<'_>, [u32; 2])> = Vec::new();
+    for key in &desk.config.keys {
+        let Some(known) = desk.routes.keys.get(&key.sha256) else {
+            continue;
+        };
+        for right in desk.routes.rights_of(known) {
+            let Some(reserve) = desk.routes.reserves.get(right.reserve.index()) else {
+                continue;
+            };
+            let (provider, jurisdiction) = match right.place {
+                Place::Provider(id) => (name(desk, id), ""),
+                Place::Zone(zone) => ("", zone.code()),
+            };
+            let labels = [
+                ("key", key.name.as_str()),
+                ("provider", provider),
+                ("jurisdiction", jurisdiction),
+            ];
+            rows.push((labels, [reserve.slots(), reserve.used()]));
+        }
+    }
+    let families = [
+        (
+            "srpd_reserved_slots",
+            "Slots that a key has reserved in this hour.",
+        ),
+        (
+            "srpd_reserved_slots_in_use",
+            "Slots of them that calls occupy.",
+        ),
+    ];
+    for (at, (name, help)) in families.into_iter().enumerate() {
+        page.family(name, Kind::Gauge, help);
+        for (labels, counts) in &rows {
+            page.sample(labels, counts[at].into());
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! cores. What fails at the start fails before a client is let in.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,12 +12,19 @@ use thiserror::Error;
 use crate::base::Clock;
 use crate::config::{Config, Cores, Driver};
 use crate::control::build::BuildError;
-use crate::control::{Ended, Office, OfficeHandle, Prepared, pages};
+use crate::control::handover::{Estate, Program};
+use crate::control::{CoreLink, Ended, Office, OfficeHandle, Prepared, pages};
+use crate::net::handed::{self, Handed, Predecessor};
 use crate::net::ring::Form;
-use crate::net::{Bell, Ear, cpu, descriptors, gauge, listener, ring};
+use crate::net::{Bell, Ear, cpu, descriptors, gauge, ring};
 use crate::proxy::CoreParts;
+use crate::tables::Board;
 use crate::telemetry::{AccessLog, Sink};
-use crate::worker::Worker;
+use crate::worker::{Share, Worker};
+
+mod listeners;
+
+use listeners::{Listeners, gather};
 
 /// Sockets without which a core is of little use.
 pub const SOCKETS_MIN: usize = 16;
@@ -30,6 +37,12 @@ pub struct Options {
     pub access: Sink,
     /// Whether SIGHUP, SIGTERM and SIGINT are this instance's.
     pub signals: bool,
+    /// Sockets that the process was given.
+    pub handed: Vec<Handed>,
+    /// Whose place it takes.
+    pub predecessor: Option<Predecessor>,
+    /// What takes its own place after SIGUSR2.
+    pub program: Option<Program>,
 }
 
 /// Why an instance doesn't start.
@@ -45,6 +58,18 @@ pub enum StartError {
         /// What the kernel says.
         error: io::Error,
     },
+    /// Where this program lies can't be known.
+    #[error("the path of this program: {0}")]
+    Program(io::Error),
+    /// A socket that was given to the process is of another kind.
+    #[error(transparent)]
+    Handed(handed::Unusable),
+    /// A socket that was given to the process, or a second descriptor of one.
+    #[error("a listening socket: {0}")]
+    Socket(io::Error),
+    /// The process whose place this one was to take.
+    #[error("the process whose place this one was to take: {0}")]
+    Predecessor(io::Error),
     /// The CPUs that are asked for aren't there.
     #[error("instance.cores: {0}")]
     Cores(String),
@@ -96,8 +121,19 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let clients_max = config.limits.connections_per_core;
     let driver = driver(config.instance.driver)?;
     let tls = config.instance.tls.is_some();
-    let (data, mut listeners) = bind_data(&config.instance.listen, cpus.len())?;
-    let (admin, admin_listener) = bind_admin(config.instance.admin)?;
+    let Listeners {
+        data,
+        shares,
+        admin,
+        admin_listener,
+        all: sockets,
+        outdated,
+    } = gather(&config.instance, options.handed, cpus.len())?;
+    let estate = Estate {
+        sockets,
+        outdated,
+        program: options.program,
+    };
 
     let Prepared {
         office,
@@ -108,49 +144,31 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let access = AccessLog::start(access, names, pages::code_name, options.access)
         .map_err(thread("the access log"))?;
     let office = office
-        .start(admin_listener, options.signals)
+        .start(admin_listener, options.signals, estate)
         .map_err(thread("the office"))?;
 
-    let sockets_max = sockets_max(descriptors, cpus.len(), clients_max)?;
-    let memory_max = gauge::bound().unwrap_or(usize::MAX);
-    let (bells, mut ears) = bells(cpus.len()).map_err(thread("a core's bell"))?;
-    let mut cores = Vec::with_capacity(cpus.len());
-    for ((index, &cpu), link) in cpus.iter().enumerate().zip(links) {
-        let worker = Worker {
-            index,
-            cpu,
-            driver,
-            listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
-            ear: ears.next(),
-            core: CoreParts {
-                board: board.clone(),
-                clock,
-                metrics: link.metrics,
-                histograms: link.histograms,
-                facts: link.facts,
-                access: link.access,
-                seed: getrandom::u64().unwrap_or(index as u64),
-                index,
-                cores: cpus.len(),
-                bells: Arc::clone(&bells),
-                sockets_max,
-                memory_max,
-            },
-        };
-        match worker.start() {
-            Ok(core) => cores.push(core),
-            Err(error) => {
-                board.stop();
-                return Err(thread("a core")(error));
-            }
-        }
+    let common = Common {
+        cpus,
+        driver,
+        clock,
+        board: Arc::clone(&board),
+        sockets_max: sockets_max(descriptors, shares.len(), clients_max)?,
+        memory_max: gauge::bound().unwrap_or(usize::MAX),
+    };
+    let cores = start_cores(&common, links, shares).inspect_err(|_| board.stop())?;
+    if let Some(predecessor) = options.predecessor {
+        predecessor
+            .relieve()
+            .map_err(StartError::Predecessor)
+            .inspect_err(|_| board.stop())?;
     }
+    office.serving();
     let shown: Vec<String> = data.iter().map(ToString::to_string).collect();
     tracing::info!(
         data = ?shown,
         tls,
         admin = %admin,
-        cores = cpus.len(),
+        cores = cores.len(),
         driver = driver.map_or("epoll", Form::name),
         "listening"
     );
@@ -161,6 +179,51 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         access,
         cores,
     })
+}
+
+/// What all cores are given.
+struct Common {
+    cpus: Vec<usize>,
+    driver: Option<Form>,
+    clock: Clock,
+    board: Arc<Board>,
+    sockets_max: usize,
+    memory_max: usize,
+}
+
+fn start_cores(
+    common: &Common,
+    links: Vec<CoreLink>,
+    shares: Vec<Vec<Share>>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let (bells, mut ears) = bells(common.cpus.len()).map_err(thread("a core's bell"))?;
+    let mut cores = Vec::with_capacity(shares.len());
+    let parts = common.cpus.iter().zip(links).zip(shares).enumerate();
+    for (index, ((&cpu, link), listeners)) in parts {
+        let worker = Worker {
+            index,
+            cpu,
+            driver: common.driver,
+            listeners,
+            ear: ears.next(),
+            core: CoreParts {
+                board: Arc::clone(&common.board),
+                clock: common.clock,
+                metrics: link.metrics,
+                histograms: link.histograms,
+                facts: link.facts,
+                access: link.access,
+                seed: getrandom::u64().unwrap_or(index as u64),
+                index,
+                cores: common.cpus.len(),
+                bells: Arc::clone(&bells),
+                sockets_max: common.sockets_max,
+                memory_max: common.memory_max,
+            },
+        };
+        cores.push(worker.start().map_err(thread("a core"))?);
+    }
+    Ok(cores)
 }
 
 impl Running {
@@ -259,38 +322,4 @@ fn driver(wanted: Driver) -> Result<Option<Form>, StartError> {
             Ok(None)
         }
     }
-}
-
-type PerAddress = Vec<Vec<TcpListener>>;
-
-/// Binds every data-plane address once per core.
-fn bind_data(
-    addresses: &[SocketAddr],
-    cores: usize,
-) -> Result<(Vec<SocketAddr>, PerAddress), StartError> {
-    let mut bound = Vec::new();
-    let mut listeners = Vec::new();
-    for &address in addresses {
-        let failed = |error| StartError::Bind {
-            key: "instance.listen",
-            address,
-            error,
-        };
-        let sockets = listener::bind(address, cores).map_err(failed)?;
-        for socket in sockets.iter().take(1) {
-            bound.push(socket.local_addr().map_err(failed)?);
-        }
-        listeners.push(sockets);
-    }
-    Ok((bound, listeners))
-}
-
-fn bind_admin(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {
-    let failed = |error| StartError::Bind {
-        key: "instance.admin",
-        address,
-        error,
-    };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    Ok((listener.local_addr().map_err(failed)?, listener))
 }

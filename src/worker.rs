@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::net::deadline::TICK;
-use crate::net::listener::Listener;
+use crate::net::listener::{BACKLOG, Listener};
 use crate::net::ring::{Form, Ring};
 use crate::net::stream::is_descriptor_shortage;
 use crate::net::{Conn, Ear, cpu, turn};
 use crate::proxy::{self, Core, CoreParts, Room};
+use crate::tables::Stage;
 
 /// How long an accept that failed waits before the next, if nobody can make way. Meanwhile clients
 /// wait in the backlog.
@@ -25,6 +26,14 @@ const MAKING_WAY: Duration = Duration::from_millis(1);
 /// Sweeps that a core makes after it was told to stop, so that what is in flight can end.
 const LAST_SWEEPS: usize = 4;
 
+/// A socket that a core accepts on.
+pub struct Share {
+    /// To accept on.
+    pub listener: TcpListener,
+    /// It is the service manager's, and must not be shut down.
+    pub lent: bool,
+}
+
 /// What a core thread is made of.
 pub struct Worker {
     /// Its number, from 0.
@@ -33,8 +42,8 @@ pub struct Worker {
     pub cpu: usize,
     /// io_uring in that form, or epoll.
     pub driver: Option<Form>,
-    /// One socket per data-plane address.
-    pub listeners: Vec<TcpListener>,
+    /// One socket per data-plane address, or more.
+    pub listeners: Vec<Share>,
     /// What it is rung by.
     pub ear: Option<Ear>,
     /// The rest.
@@ -70,34 +79,34 @@ impl Worker {
 
 async fn run(
     parts: CoreParts,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Share>,
     ear: Option<Ear>,
     told: std::sync::mpsc::SyncSender<io::Result<()>>,
 ) {
     turn::open();
     let core = Rc::new(Core::new(parts));
     let mut closers = Vec::new();
-    for listener in listeners {
+    for Share { listener, lent } in listeners {
         let listener = match Listener::new(listener) {
             Ok(listener) => Rc::new(listener),
             Err(error) => return drop(told.send(Err(error))),
         };
         core.metrics.listener_opened();
         closers.push(Rc::clone(&listener));
-        monoio::spawn(accept(Rc::clone(&core), listener));
+        monoio::spawn(listen(Rc::clone(&core), listener, lent));
     }
     if let Some(ear) = ear {
-        monoio::spawn(listen(Rc::clone(&core), ear));
+        monoio::spawn(hear(Rc::clone(&core), ear));
     }
     drop(told.send(Ok(())));
     while !core.stopped() {
         monoio::time::sleep(TICK).await;
         core.sweep();
         if core.draining() {
-            closers.drain(..).for_each(|listener| listener.close());
+            closers.drain(..).for_each(|listener| listener.leave());
         }
     }
-    closers.drain(..).for_each(|listener| listener.close());
+    closers.drain(..).for_each(|listener| listener.leave());
     // A runtime must not be dropped with operations in flight: end them first.
     for _ in 0..LAST_SWEEPS {
         core.deadlines.end_all();
@@ -109,31 +118,54 @@ async fn run(
 }
 
 /// Another core rings when a firm call there displaces a floating one here.
-async fn listen(core: Rc<Core>, ear: Ear) {
+async fn hear(core: Rc<Core>, ear: Ear) {
     if let Err(error) = ear.listen(|| core.curtail()).await {
         // The sweeper curtails too, a tick later.
         tracing::warn!(%error, "a core can't be rung");
     }
 }
 
-async fn accept(core: Rc<Core>, listener: Rc<Listener>) {
+/// Accepts until the core is told to leave the socket to others.
+async fn listen(core: Rc<Core>, listener: Rc<Listener>, lent: bool) {
+    accept(&core, &listener).await;
+    // Whoever has connected before is served, and nobody after: but a socket that somebody else
+    // has, too, goes on with them.
+    for _ in 0..BACKLOG {
+        let waiting = match core.stopped() {
+            true => None,
+            false => listener.accept_waiting(&core.deadlines).await,
+        };
+        match waiting {
+            Some(conn) => admit(&core, conn).await,
+            None => break,
+        }
+    }
+    if core.stage() == Stage::Ending && !lent {
+        listener.shut();
+    }
+    core.metrics.listener_closed();
+}
+
+/// Lets a connection in, if there is room for it.
+async fn admit(core: &Rc<Core>, conn: Conn) {
+    let room = core.room_for_client();
+    match room {
+        Room::Free | Room::Made => {
+            drop(monoio::spawn(contained(Rc::clone(core), conn)));
+        }
+        Room::None => core.metrics.connection_refused(),
+    }
+    match room {
+        // A connection counts once its task has run, and epoll may have one ready at every accept.
+        Room::Free => turn::give_way().await,
+        Room::Made | Room::None => monoio::time::sleep(MAKING_WAY).await,
+    }
+}
+
+async fn accept(core: &Rc<Core>, listener: &Listener) {
     loop {
         match listener.accept(&core.deadlines).await {
-            Ok(conn) => {
-                let room = core.room_for_client();
-                match room {
-                    Room::Free | Room::Made => {
-                        drop(monoio::spawn(contained(Rc::clone(&core), conn)));
-                    }
-                    Room::None => core.metrics.connection_refused(),
-                }
-                match room {
-                    // A connection counts once its task has run, and epoll may have one ready at
-                    // every accept.
-                    Room::Free => turn::give_way().await,
-                    Room::Made | Room::None => monoio::time::sleep(MAKING_WAY).await,
-                }
-            }
+            Ok(conn) => admit(core, conn).await,
             Err(_) if core.draining() || core.stopped() => break,
             // A connection that ended before it was accepted is nothing to pause for.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -143,7 +175,6 @@ async fn accept(core: Rc<Core>, listener: Rc<Listener>) {
             Err(_) => monoio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
-    core.metrics.listener_closed();
 }
 
 async fn contained(core: Rc<Core>, conn: Conn) {

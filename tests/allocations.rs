@@ -195,6 +195,9 @@ fn a_call_on_connections_that_are_there_allocates_nothing() {
             source: None,
             access: Sink::Writer(Format::Json, Box::new(std::io::sink())),
             signals: false,
+            handed: Vec::new(),
+            predecessor: None,
+            program: None,
         },
     )
     .unwrap();

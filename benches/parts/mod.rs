@@ -16,7 +16,7 @@ use srpd::policy::chain::{Chain, Link};
 use srpd::policy::limits::{Limits, Timeouts};
 use srpd::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
 use srpd::tables::routes::{Capability, CapabilitySet, Endpoint, Key, Model, Provider};
-use srpd::tables::{Board, Routes, Snapshot, States, View};
+use srpd::tables::{Board, Routes, Snapshot, Stage, States, View};
 
 /// The defaults of `[limits]`.
 pub const HEAD_LIMITS: HeadLimits = HeadLimits {
@@ -234,7 +234,7 @@ fn snapshot(routes: Routes) -> Snapshot {
     Snapshot {
         routes: Arc::new(routes),
         states: States::new(),
-        draining: false,
+        stage: Stage::Serving,
     }
 }
 
@@ -426,5 +426,6 @@ fn timeouts() -> Timeouts {
         call: Duration::from_secs(600),
         keep_alive: Duration::from_secs(75),
         drain: Duration::from_secs(600),
+        stall: Duration::from_secs(1),
     }
 }

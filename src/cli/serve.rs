@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use super::Failure;
 use crate::config::{self, LogFormat};
 use crate::control::Ended;
-use crate::server::{self, Options};
+use crate::control::handover::Program;
+use crate::net::handed;
+use crate::server::{self, Options, StartError};
 use crate::telemetry::{Format, Sink};
 
 /// Behind the help.
@@ -19,6 +21,7 @@ Examples:
 
 Signals:
   SIGHUP           reads the configuration and its files again; an invalid one changes nothing
+  SIGUSR2          upgrade: starts the program anew, gives it the listening sockets, and drains
   SIGTERM, SIGINT  drain: no new calls, those in flight end; a second one ends at once
 
 Exit status:
@@ -28,8 +31,9 @@ Exit status:
 
 /// Run an instance
 ///
-/// SIGHUP reads the configuration again; SIGTERM and SIGINT drain, a second one ends at once. The
-/// access log goes to standard output, one line a call, everything else to standard error.
+/// SIGHUP reads the configuration again; SIGUSR2 hands over to a new process; SIGTERM and SIGINT
+/// drain, a second one ends at once. The access log goes to standard output, one line a call,
+/// everything else to standard error.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The configuration: docs/CONFIGURATION.md has every key
@@ -38,6 +42,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    // First of all: the path is still that of this program, and nobody else opens files.
+    let program = Program::running().map_err(StartError::Program)?;
+    let (predecessor, mut handed) = handed::by_predecessor()
+        .map_err(StartError::Predecessor)?
+        .map_or((None, Vec::new()), |(one, sockets)| (Some(one), sockets));
+    handed.extend(handed::by_manager().map_err(StartError::Handed)?);
     let config = config::load(&arguments.config, Timestamp::now())?;
     super::log::begin(config.log);
     for warning in &config.warnings {
@@ -51,6 +61,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         source: Some(arguments.config.clone()),
         access: Sink::Stdout(format),
         signals: true,
+        handed,
+        predecessor,
+        program: Some(program),
     };
     match server::start(config, options)?.wait() {
         Ended::Drained => tracing::info!("every call has ended"),

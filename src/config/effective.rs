@@ -110,6 +110,7 @@ fn timeouts(timeouts: &Timeouts) -> Value {
         "call": duration(timeouts.call),
         "keep_alive": duration(timeouts.keep_alive),
         "drain": duration(timeouts.drain),
+        "stall": duration(timeouts.stall),
     })
 }
 

@@ -32,6 +32,9 @@ pub const MEMORY_BYTES_MAX: usize = 1 << 50;
 /// The most that a limit on connections, calls or outcomes can be.
 const COUNT_MAX: u32 = 1_000_000;
 
+/// The least that `timeouts.stall` can be.
+const STALL_MIN: Duration = Duration::from_millis(500);
+
 const SHARE_EXPECTED: &str = "a share above 0 and at most 1";
 
 fn is_share(number: f64) -> bool {
@@ -75,6 +78,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     call: Duration::from_secs(600),
     keep_alive: Duration::from_secs(75),
     drain: Duration::from_secs(600),
+    stall: Duration::from_secs(1),
 };
 
 pub(super) fn timeouts(table: Table<'_>) -> Timeouts {
@@ -87,7 +91,13 @@ pub(super) fn timeouts(table: Table<'_>) -> Timeouts {
         call: table.duration("call", TIMEOUTS.call),
         keep_alive: table.duration("keep_alive", TIMEOUTS.keep_alive),
         drain: table.duration("drain", TIMEOUTS.drain),
+        stall: table.duration("stall", TIMEOUTS.stall),
     };
+    if timeouts.stall < STALL_MIN
+        && let Some(value) = table.get("stall")
+    {
+        value.fail("expected at least \"500ms\": a core may be held up for less without being ill");
+    }
     table.finish();
     timeouts
 }
@@ -102,7 +112,7 @@ pub(super) fn provider_timeouts(table: Table<'_>, instance: &Timeouts) -> Timeou
         keep_alive: table.duration("keep_alive", instance.keep_alive),
         ..*instance
     };
-    for key in ["head", "body", "call", "drain"] {
+    for key in ["head", "body", "call", "drain", "stall"] {
         if let Some(value) = table.get(key) {
             value.fail(
                 "expected in [timeouts] of the instance only: it is about the client's side of a \

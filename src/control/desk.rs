@@ -15,13 +15,14 @@ use super::drains::Drains;
 use super::health::wards::Wards;
 use super::market::book::Booking;
 use super::market::trading::Trading;
+use super::pulse::Pulse;
 use super::registry::Registry;
 use super::supply::Supply;
 use crate::base::{Clock, EndpointId, Moment, ProviderId};
 use crate::config::{Config, Key};
 use crate::policy::breaker::Transition;
 use crate::policy::retry::RepeatBudget;
-use crate::tables::{Board, Fact, Meter, Routes, Snapshot, States, Target};
+use crate::tables::{Board, Fact, Meter, Routes, Snapshot, Stage, States, Target};
 use crate::telemetry::{CoreHistograms, CoreMetrics, HistogramSlot, Names};
 
 /// How much longer than a call a probe may take until its result counts as lost.
@@ -67,6 +68,8 @@ pub struct Desk {
     pub drains: Drains,
     /// Endpoints that are looked after.
     pub wards: Wards,
+    /// Whether every core is alive.
+    pub pulse: Pulse,
     slots: Vec<Arc<HistogramSlot>>,
     registry: Registry,
     /// What an endpoint's counters stood at when it got its id: successes and failures.
@@ -81,7 +84,7 @@ pub struct Desk {
     unshaken: HashMap<EndpointId, (&'static str, Moment)>,
     /// Since when a probe slot has been seen taken.
     probing: HashMap<Target, Moment>,
-    draining: bool,
+    stage: Stage,
     pending: News,
 }
 
@@ -107,7 +110,7 @@ impl Desk {
         let first = Snapshot {
             routes: Arc::clone(&routes),
             states: States::new(),
-            draining: false,
+            stage: Stage::Serving,
         };
         let board = Arc::new(Board::new(first, cores.len()));
         let mut desk = Desk {
@@ -124,6 +127,7 @@ impl Desk {
             supply,
             drains,
             wards: Wards::default(),
+            pulse: Pulse::default(),
             slots,
             registry,
             baselines: HashMap::new(),
@@ -132,7 +136,7 @@ impl Desk {
             certificate_expired: false,
             unshaken: HashMap::new(),
             probing: HashMap::new(),
-            draining: false,
+            stage: Stage::Serving,
             pending: News::None,
         };
         desk.configure_targets();
@@ -150,7 +154,12 @@ impl Desk {
 
     /// Whether the instance is going down.
     pub fn draining(&self) -> bool {
-        self.draining
+        self.stage > Stage::Serving
+    }
+
+    /// Whether it was told to go down.
+    pub fn is_ending(&self) -> bool {
+        self.stage == Stage::Ending
     }
 
     /// A figure of every core, added up.
@@ -459,9 +468,9 @@ impl Desk {
         self.certificate_expired = expired.is_some();
     }
 
-    /// Tells the cores to take no new calls.
-    pub fn begin_drain(&mut self) {
-        self.draining = true;
+    /// Tells the cores to take no new connections.
+    pub fn begin_drain(&mut self, stage: Stage) {
+        self.stage = stage;
         self.publish();
     }
 
@@ -476,7 +485,7 @@ impl Desk {
         self.board.publish(Snapshot {
             routes: Arc::clone(&self.routes),
             states: self.breakers.states().clone(),
-            draining: self.draining,
+            stage: self.stage,
         });
     }
 }

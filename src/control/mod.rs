@@ -7,14 +7,17 @@ pub mod build;
 pub mod desk;
 pub mod discovery;
 pub mod drains;
+pub mod handover;
 pub mod health;
 pub mod market;
 pub mod office;
 pub mod pages;
+pub mod pulse;
 pub mod registry;
 pub mod reload;
 mod signals;
 pub mod supply;
+pub mod systemd;
 
 pub use office::{CoreLink, Ended, Office, OfficeHandle, Prepared};
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rtrb::{Consumer, Producer};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinHandle as Task, JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::admin;
@@ -20,13 +20,20 @@ use super::desk::Desk;
 use super::discovery::Source;
 use super::discovery::resolver::Resolver;
 use super::discovery::survey::{Finding, LOOK_WITHIN, survey};
+use super::handover::{Estate, Heir, UpgradeError};
 use super::health::check::{Checkup, Visit, check};
+use super::pulse::LOOK_EVERY;
 use super::reload::{ReloadError, check_live};
 use super::signals::{self, Asked, Signals};
+use super::systemd::Systemd;
 use crate::base::{Clock, Moment};
 use crate::config::{self, Config};
-use crate::tables::{Board, Fact};
+use crate::tables::{Board, Fact, Stage};
 use crate::telemetry::{AccessRecord, CoreMetrics, HistogramSlot, Names, access};
+
+mod life;
+
+use life::status;
 
 /// Facts that wait for the office at most; a core counts those that find no room.
 pub const FACTS_MAX: usize = 4096;
@@ -36,9 +43,6 @@ const FACTS_PER_BATCH: usize = 256;
 
 /// Events that wait for the office at most.
 const EVENTS_MAX: usize = 64;
-
-/// Between two looks at the cores' counters.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Between two looks at whether a drain is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -93,9 +97,12 @@ pub enum Ended {
 }
 
 enum Event {
+    Serving,
     Reload,
+    Upgrade,
     Drain,
     Stop,
+    Upgraded(Result<Heir, UpgradeError>),
     Loaded(Result<Box<Config>, ReloadError>),
     ReadyToUse(Box<Config>, Vec<Finding>),
     Found(Vec<Finding>),
@@ -167,11 +174,16 @@ impl Office {
 
     /// Starts the office's thread and the admin plane on `admin`. Returns when the signals (if
     /// the office is to act on the process's) are taken over and endpoints were looked for, some
-    /// seconds later at most.
+    /// seconds later at most. `estate` is what a successor gets.
     ///
     /// # Errors
     /// The thread, its runtime, the signals or the listener can't be had.
-    pub fn start(self, admin: TcpListener, act_on_signals: bool) -> io::Result<OfficeHandle> {
+    pub fn start(
+        self,
+        admin: TcpListener,
+        act_on_signals: bool,
+        estate: Estate,
+    ) -> io::Result<OfficeHandle> {
         let board = self.board();
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
         let (started, wait) = std::sync::mpsc::sync_channel(1);
@@ -192,7 +204,8 @@ impl Office {
             let local = LocalSet::new();
             let ended = local.block_on(&runtime, async move {
                 match Loop::enter(self, admin, act_on_signals, for_tasks, events).await {
-                    Ok(office) => {
+                    Ok(mut office) => {
+                        office.estate = Arc::new(estate);
                         let _ = started.send(Ok(()));
                         office.run().await
                     }
@@ -228,6 +241,11 @@ pub struct OfficeHandle {
 }
 
 impl OfficeHandle {
+    /// The cores serve: whoever started the process is told.
+    pub fn serving(&self) {
+        self.send(Event::Serving);
+    }
+
     /// As SIGHUP: reads the configuration again.
     pub fn reload(&self) {
         self.send(Event::Reload);
@@ -274,6 +292,13 @@ struct Loop {
     reload_again: bool,
     resolver: Rc<Resolver>,
     resolver_until: Moment,
+    /// The cores have started.
+    serving: bool,
+    admin: Task<()>,
+    systemd: Systemd,
+    estate: Arc<Estate>,
+    /// One successor at a time.
+    upgrading: bool,
 }
 
 impl Loop {
@@ -289,8 +314,8 @@ impl Loop {
         let admin = tokio::net::TcpListener::from_std(admin)?;
         let clock = office.desk.clock;
         let desk = Rc::new(RefCell::new(office.desk));
-        tokio::task::spawn_local(admin::serve(admin, Rc::clone(&desk)));
         let resolver = Rc::new(Resolver::new(&desk.borrow().config.dns.servers));
+        let admin = tokio::task::spawn_local(admin::serve(admin, Rc::clone(&desk)));
         let mut entered = Loop {
             desk,
             clock,
@@ -306,6 +331,11 @@ impl Loop {
             reload_again: false,
             resolver,
             resolver_until: clock.now() + RESOLVER_LIFE,
+            serving: false,
+            admin,
+            systemd: Systemd::new(clock.now()),
+            estate: Arc::default(),
+            upgrading: false,
         };
         entered.look_for_the_first_time().await;
         Ok(entered)
@@ -313,7 +343,7 @@ impl Loop {
 
     async fn run(mut self) -> Ended {
         let mut batch = Vec::with_capacity(FACTS_PER_BATCH);
-        let mut tick = interval(TICK);
+        let mut tick = interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = loop {
             let draining = self.drain_until.is_some();
@@ -326,6 +356,7 @@ impl Loop {
                 Some(event) = self.events.recv() => self.act_on(event),
                 asked = signals::next(&mut self.signals) => match asked {
                     Asked::Reload => self.act_on(Event::Reload),
+                    Asked::Upgrade => self.act_on(Event::Upgrade),
                     Asked::End => self.act_on(Event::Drain),
                 },
                 _ = tick.tick() => {
@@ -353,6 +384,9 @@ impl Loop {
         drop(desk);
         self.start_due_looks();
         self.start_due_checks();
+        if self.serving {
+            self.look_at_cores();
+        }
     }
 
     fn look_at_drain(&mut self) -> Option<Ended> {
@@ -370,8 +404,11 @@ impl Loop {
     fn act_on(&mut self, event: Event) -> Option<Ended> {
         match event {
             Event::Stop => return Some(Ended::Stopped),
-            Event::Drain if self.drain_until.is_some() => return Some(Ended::Stopped),
+            Event::Drain if self.desk.borrow().is_ending() => return Some(Ended::Stopped),
             Event::Drain => self.begin_drain(),
+            Event::Serving => self.begin_serving(),
+            Event::Upgrade => self.begin_upgrade(),
+            Event::Upgraded(result) => self.end_upgrade(result),
             Event::Reload => self.begin_reload(),
             Event::Loaded(Ok(config)) => self.look_then_use(config),
             Event::Loaded(Err(error)) => self.end_reload(Err(error)),
@@ -389,7 +426,10 @@ impl Loop {
         let mut desk = self.desk.borrow_mut();
         let within = desk.config.timeouts.drain;
         tracing::info!(?within, "draining: no new calls");
-        desk.begin_drain();
+        // Kept sockets would keep clients waiting for nobody.
+        self.systemd.forget();
+        self.systemd.stopping(within);
+        desk.begin_drain(Stage::Ending);
         self.drain_until = Some(self.clock.now() + within);
     }
 
@@ -463,6 +503,7 @@ impl Loop {
             return;
         };
         self.reloading = true;
+        self.systemd.reloading();
         self.send_when_done(async { Event::Loaded(load(path).await) });
     }
 
@@ -502,6 +543,7 @@ impl Loop {
                 tracing::error!("reload refused, the configuration in force stays: {error}");
             }
         }
+        self.systemd.serving(&status(&desk));
         drop(desk);
         self.reloading = false;
         if std::mem::take(&mut self.reload_again) {

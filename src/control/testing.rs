@@ -53,6 +53,7 @@ fn timeouts() -> Timeouts {
         call: Duration::from_secs(600),
         keep_alive: Duration::from_secs(75),
         drain: Duration::from_secs(600),
+        stall: Duration::from_secs(1),
     }
 }
 

@@ -35,6 +35,9 @@ pub fn run() -> Result<(), DemoError> {
         source: Some(scene.file()),
         access: Sink::Observer(Box::new(move |line| println!("{}", style.call(line)))),
         signals: true,
+        handed: Vec::new(),
+        predecessor: None,
+        program: None,
     };
     let running = server::start(scene.config()?, options)?;
     for data in running.data_addresses() {

@@ -1,19 +1,25 @@
 //! Listening sockets: one per core and address, joined by `SO_REUSEPORT`, so that the kernel
 //! spreads connections over the cores.
 
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::task::Poll;
 
+use monoio::io::{CancelHandle, Canceller};
 use monoio::net::TcpListener as RingListener;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::deadline::Deadlines;
 use super::socket::shut_down;
 use super::stream::Conn;
+use super::turn;
 
 /// Connections that the kernel holds for a core that hasn't accepted them yet.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// Bytes that the kernel takes of a connection beyond those that are under way: a client that reads
 /// slowly, or not at all, would else have megabytes of it. What is under way has no bound here, so
@@ -36,20 +42,34 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Vec<TcpListener>> {
         )?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
-        socket.set_nonblocking(true)?;
-        // Accepted sockets have it from here.
-        socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);
+        prepare(&listener)?;
         address = listener.local_addr()?;
         listeners.push(listener);
     }
     Ok(listeners)
 }
 
+/// Makes a listening socket fit for a core, whoever bound it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn prepare(listener: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    // Others may accept on it too: a connection that the driver has seen may be gone.
+    socket.set_nonblocking(true)?;
+    // Accepted sockets have it from here.
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)
+}
+
 /// A core's listening socket.
-pub struct Listener(RingListener);
+pub struct Listener {
+    socket: RingListener,
+    leaving: CancelHandle,
+    leave: RefCell<Option<Canceller>>,
+}
 
 impl Listener {
     /// Takes a bound socket over; must be called on the core's own thread, inside its runtime.
@@ -57,22 +77,55 @@ impl Listener {
     /// # Errors
     /// What the driver says when it registers the socket.
     pub fn new(listener: TcpListener) -> io::Result<Listener> {
-        RingListener::from_std(listener).map(Listener)
+        let leave = Canceller::new();
+        Ok(Listener {
+            socket: RingListener::from_std(listener)?,
+            leaving: leave.handle(),
+            leave: RefCell::new(Some(leave)),
+        })
     }
 
     /// The next connection. Not to be raced against anything: a dropped accept loses the
     /// connection that it was about to return.
     ///
     /// # Errors
-    /// What the kernel says; after [`Listener::close`], `InvalidInput`.
+    /// What the kernel says; after [`Listener::leave`], that it was cancelled.
     pub async fn accept(&self, deadlines: &Deadlines) -> io::Result<Conn> {
-        let (stream, peer) = self.0.accept().await?;
+        let accepting = self.socket.cancelable_accept(self.leaving.clone());
+        let (stream, peer) = accepting.await?;
         Conn::new(stream, peer, deadlines)
     }
 
-    /// The pending accept returns an error, and no further connection is let in.
-    pub fn close(&self) {
-        shut_down(self.0.as_raw_fd(), libc::SHUT_RDWR);
+    /// A connection that has been made already; none if nobody waits, or the kernel has no
+    /// descriptor for it.
+    pub async fn accept_waiting(&self, deadlines: &Deadlines) -> Option<Conn> {
+        // epoll tries nothing before it has heard of it.
+        turn::pass().await;
+        let give_up = Canceller::new();
+        let mut accepting = pin!(self.socket.cancelable_accept(give_up.handle()));
+        // The attempt is made before it is given up: one is behind the other in the queue.
+        let begun = poll_fn(|cx| Poll::Ready(accepting.as_mut().poll(cx))).await;
+        let (stream, peer) = match begun {
+            Poll::Ready(accepted) => accepted.ok()?,
+            Poll::Pending => {
+                give_up.cancel();
+                accepting.await.ok()?
+            }
+        };
+        Conn::new(stream, peer, deadlines).ok()
+    }
+
+    /// The pending accept returns an error, and each further one. Whoever else has the socket goes
+    /// on with it; connections still wait in it.
+    pub fn leave(&self) {
+        if let Some(leave) = self.leave.take() {
+            leave.cancel();
+        }
+    }
+
+    /// Refuses further connections, whoever else has the socket, and ends those that wait.
+    pub fn shut(&self) {
+        shut_down(self.socket.as_raw_fd(), libc::SHUT_RDWR);
     }
 }
 
@@ -110,25 +163,50 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_listener_ends_its_accept_and_lets_nobody_in() {
+    fn leaving_ends_the_accept_and_keeps_who_has_connected() {
         on_each_driver(|| async {
             let listener = bind(any_port(), 1).unwrap().remove(0);
+            let elsewhere = listener.try_clone().unwrap();
             let address = listener.local_addr().unwrap();
             let listener = Rc::new(Listener::new(listener).unwrap());
             let accepting = Rc::clone(&listener);
             let task = monoio::spawn(async move {
                 let deadlines = Deadlines::default();
                 let conn = accepting.accept(&deadlines).await.unwrap();
-                (conn.peer, accepting.accept(&deadlines).await.err())
+                (conn.peer, accepting.accept(&deadlines).await.is_err())
             });
             let client = TcpStream::connect(address).unwrap();
             settle().await;
-            listener.close();
-            let (peer, error) = task.await;
-            assert_eq!(peer, client.local_addr().unwrap());
-            assert_eq!(error.unwrap().kind(), ErrorKind::InvalidInput);
+            listener.leave();
+            assert_eq!(task.await, (client.local_addr().unwrap(), true));
+            let deadlines = Deadlines::default();
+            assert!(listener.accept(&deadlines).await.is_err());
+            let late = [0, 1].map(|_| TcpStream::connect(address).unwrap());
+            for client in &late {
+                let waiting = listener.accept_waiting(&deadlines).await;
+                assert_eq!(waiting.unwrap().peer, client.local_addr().unwrap());
+            }
+            assert!(listener.accept_waiting(&deadlines).await.is_none());
+            drop(listener);
+            settle().await;
+            let last = TcpStream::connect(address).unwrap();
+            let (_, peer) = elsewhere.accept().unwrap();
+            assert_eq!(peer, last.local_addr().unwrap(), "the other one goes on");
+        });
+    }
+
+    #[test]
+    fn a_socket_that_is_shut_lets_nobody_in_whoever_has_it() {
+        on_each_driver(|| async {
+            let listener = bind(any_port(), 1).unwrap().remove(0);
+            let elsewhere = listener.try_clone().unwrap();
+            let address = listener.local_addr().unwrap();
+            let listener = Listener::new(listener).unwrap();
+            listener.leave();
+            listener.shut();
             let refused = TcpStream::connect(address).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+            assert!(elsewhere.accept().is_err());
         });
     }
 }

@@ -13,6 +13,7 @@ pub mod descriptors;
 pub mod dumps;
 pub mod gather;
 pub mod gauge;
+pub mod handed;
 pub mod listener;
 pub mod memory;
 pub mod pool;

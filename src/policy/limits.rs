@@ -41,4 +41,6 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     /// After SIGTERM.
     pub drain: Duration,
+    /// How long a core may be stuck until the process ends itself.
+    pub stall: Duration,
 }

@@ -41,6 +41,8 @@ pub struct Client {
     limits: Limits,
     /// The last response is not whole, and an orderly end of the connection would say that it is.
     pub misled_by_close: bool,
+    /// The head of the last response that was relayed has said that another request may follow.
+    pub may_ask_again: bool,
 }
 
 impl Client {
@@ -52,6 +54,7 @@ impl Client {
             ahead: Ahead::default(),
             limits: *limits,
             misled_by_close: false,
+            may_ask_again: false,
         }
     }
 

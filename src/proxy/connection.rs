@@ -17,7 +17,7 @@ use crate::http::request::BadRequest;
 use crate::http::{HeadLimits, HeadSlots, Version, encode, parse_request};
 use crate::net::{Buffer, Conn, Ends, Recycled, turn};
 use crate::openai::ErrorCode;
-use crate::tables::{Limit, Routes};
+use crate::tables::{Limit, Routes, Stage};
 use crate::telemetry::Outcome;
 
 /// Serves a connection to its end. Whatever isn't the wait for the next request is boxed: an idle
@@ -233,7 +233,10 @@ async fn answer(
     };
     let request = (intake, body, probing);
     match call::run(core, routes, client, request, manner, settlement).await {
-        End::Complete if manner.by_now(core).persistent => (After::Next, Outcome::Completed),
+        // After a handover, too, a client who has been told that it may ask again is answered.
+        End::Complete if client.may_ask_again && core.stage() < Stage::Ending => {
+            (After::Next, Outcome::Completed)
+        }
         End::Complete => (After::Close, Outcome::Completed),
         End::Cut => (After::Close, Outcome::Cut),
         End::Gone => (After::Abort, Outcome::ClientGone),

@@ -16,7 +16,7 @@ use super::targets::Targets;
 use crate::base::{Clock, EndpointId, Moment, Prng, ProviderId};
 use crate::market::Price;
 use crate::net::{Bell, ClientTls, Deadlines, Pool, Recycled, Terms};
-use crate::tables::{Board, Fact, Market, MeterId, Routes, View};
+use crate::tables::{Board, Fact, Market, MeterId, Routes, Stage, View};
 use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
 
 /// How often a core hands its histograms over and looks through its pool.
@@ -170,9 +170,15 @@ impl Core {
         look(&self.view.borrow())
     }
 
-    /// Whether the instance is going down.
+    /// How far the instance's life has got.
+    pub fn stage(&self) -> Stage {
+        self.with_view(View::stage)
+    }
+
+    /// Whether new connections are somebody else's: connections are closed after what they have
+    /// been asked.
     pub fn draining(&self) -> bool {
-        self.with_view(View::draining)
+        self.stage() > Stage::Serving
     }
 
     /// Lets a call in, and counts it, if its key's limits have room for it. The clock has just
@@ -328,9 +334,11 @@ impl Core {
         leases.settle(&routes.meters, false, now);
         drop(leases);
         self.look_at_memory(&routes);
-        if self.draining() {
+        // After a handover an idle connection may bring one more request: its client can't know.
+        if self.stage() == Stage::Ending {
             self.deadlines.end_idle();
         }
+        self.metrics.ticked();
         if now.since(self.housekept.get()) < HOUSEKEEPING {
             return;
         }

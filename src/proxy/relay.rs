@@ -128,6 +128,7 @@ impl Passage<'_, '_> {
     /// The head, at the commit point: in the core's scratch, which is given back when it is sent.
     fn head(
         &self,
+        client: &mut Client,
         inbound: &mut Inbound,
         settlement: &Settlement<'_>,
         delimited: Delimited,
@@ -142,7 +143,9 @@ impl Passage<'_, '_> {
             encode::field(&mut out, "x-sovereign-provider", provider.as_bytes());
         }
         answer::framing(&mut out, delimited);
-        answer::connection(&mut out, self.manner.by_now(self.core));
+        let manner = self.manner.by_now(self.core);
+        answer::connection(&mut out, manner);
+        client.may_ask_again = manner.persistent;
         out.extend_from_slice(encode::CRLF);
         out
     }
@@ -212,7 +215,7 @@ impl Way<'_, '_, '_> {
             (false, None) => passage.open_ended(),
         };
         let chunked = delimited == Delimited::Chunked;
-        let head = passage.head(&mut inbound, settlement, delimited);
+        let head = passage.head(client, &mut inbound, settlement, delimited);
         let mut payload = std::mem::take(&mut inbound.buffer);
         let mut first = Some(head);
         // A whole one has been inspected; a longer one is searched as it passes.
@@ -258,7 +261,7 @@ impl Way<'_, '_, '_> {
         let passage = self.passage;
         let delimited = passage.open_ended();
         let chunked = delimited == Delimited::Chunked;
-        let mut first = Some(passage.head(&mut inbound, settlement, delimited));
+        let mut first = Some(passage.head(client, &mut inbound, settlement, delimited));
         let mut scanner = StreamScanner::new(passage.operation, passage.strip_usage);
         let mut tail = Vec::new();
         let mut window = std::mem::take(&mut inbound.buffer);

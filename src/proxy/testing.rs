@@ -14,7 +14,7 @@ use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
 use crate::policy::residency::{Groups, Jurisdiction};
 use crate::tables::routes::{Endpoint, Provider};
-use crate::tables::{Board, Fact, Routes, Snapshot, States};
+use crate::tables::{Board, Fact, Routes, Snapshot, Stage, States};
 use crate::telemetry::{CoreMetrics, HistogramSlot, access};
 
 /// A core on its own.
@@ -32,7 +32,7 @@ impl Bench {
         let snapshot = Snapshot {
             routes: Arc::new(routes(endpoints)),
             states: States::new(),
-            draining: false,
+            stage: Stage::Serving,
         };
         let board = Arc::new(Board::new(snapshot.clone(), 1));
         let (facts_in, facts) = mpsc::channel(facts);
@@ -81,6 +81,7 @@ fn routes(endpoints: u16) -> Routes {
         call: second,
         keep_alive: second,
         drain: second,
+        stall: second,
     };
     let endpoints = (0..endpoints).map(|id| Endpoint {
         id: EndpointId(id),

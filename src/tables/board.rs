@@ -146,6 +146,7 @@ impl Board {
 
 #[cfg(test)]
 mod tests {
+    use super::super::snapshot::Stage;
     use super::super::testing::snapshot;
     use super::*;
     use crate::base::EndpointId;
@@ -154,15 +155,15 @@ mod tests {
     fn what_is_published_is_shown_under_the_next_epoch() {
         let board = Board::new(snapshot(), 1);
         assert_eq!(board.epoch(), 1);
-        assert!(!board.snapshot().draining);
+        assert_eq!(board.snapshot().stage, Stage::Serving);
         let next = Snapshot {
-            draining: true,
+            stage: Stage::Ending,
             ..snapshot()
         };
         let routes = Arc::clone(&next.routes);
         board.publish(next);
         assert_eq!(board.epoch(), 2);
-        assert!(board.snapshot().draining);
+        assert_eq!(board.snapshot().stage, Stage::Ending);
         assert!(Arc::ptr_eq(&board.snapshot().routes, &routes));
     }
 

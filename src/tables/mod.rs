@@ -23,5 +23,5 @@ pub use load::{EndpointLoad, Loads, Outstanding, Queue};
 pub use market::{Market, Reserve, ReserveId};
 pub use meter::{Limit, Meter, MeterId};
 pub use routes::Routes;
-pub use snapshot::{BreakerView, Snapshot, States, TargetState};
+pub use snapshot::{BreakerView, Snapshot, Stage, States, TargetState};
 pub use view::View;

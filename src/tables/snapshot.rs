@@ -16,8 +16,21 @@ pub struct Snapshot {
     pub routes: Arc<Routes>,
     /// Breakers and gates: small, and copied whole.
     pub states: States,
-    /// No new calls: the instance is going down.
-    pub draining: bool,
+    /// Whether the instance takes new calls.
+    pub stage: Stage,
+}
+
+/// How far an instance's life has got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It takes calls.
+    #[default]
+    Serving,
+    /// Another process has its listening sockets: connections that it still has may bring one more
+    /// request, and are told to come again elsewhere.
+    HandedOver,
+    /// It goes down: idle connections are closed.
+    Ending,
 }
 
 /// A breaker as the cores see it.

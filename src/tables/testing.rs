@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::routes::Routes;
-use super::snapshot::{Snapshot, States};
+use super::snapshot::{Snapshot, Stage, States};
 use crate::policy::limits::{Limits, Timeouts};
 use crate::policy::residency::Groups;
 
@@ -16,7 +16,7 @@ pub fn snapshot() -> Snapshot {
     Snapshot {
         routes: Arc::new(routes()),
         states: States::new(),
-        draining: false,
+        stage: Stage::Serving,
     }
 }
 
@@ -49,6 +49,7 @@ pub fn routes() -> Routes {
             call: SECOND,
             keep_alive: SECOND,
             drain: SECOND,
+            stall: SECOND,
         },
         max_attempts: 1,
         expose_providers: false,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::board::Board;
 use super::routes::Routes;
-use super::snapshot::States;
+use super::snapshot::{Stage, States};
 
 /// What one core decides by. Reading it touches nothing that another core writes but the epoch.
 pub struct View {
@@ -16,7 +16,7 @@ pub struct View {
     source: Arc<Routes>,
     routes: Rc<Routes>,
     states: States,
-    draining: bool,
+    stage: Stage,
 }
 
 impl View {
@@ -29,7 +29,7 @@ impl View {
             source: Arc::clone(&snapshot.routes),
             routes: Rc::new(Routes::clone(&snapshot.routes)),
             states: snapshot.states.clone(),
-            draining: snapshot.draining,
+            stage: snapshot.stage,
             board,
         }
     }
@@ -47,7 +47,7 @@ impl View {
         self.epoch = self.board.epoch();
         let snapshot = self.board.snapshot();
         self.states.copy_from(&snapshot.states);
-        self.draining = snapshot.draining;
+        self.stage = snapshot.stage;
         let changed = !Arc::ptr_eq(&self.source, &snapshot.routes);
         if changed {
             self.routes = Rc::new(Routes::clone(&snapshot.routes));
@@ -68,10 +68,10 @@ impl View {
         &self.states
     }
 
-    /// Whether the instance is going down.
+    /// How far the instance's life has got.
     #[inline]
-    pub fn draining(&self) -> bool {
-        self.draining
+    pub fn stage(&self) -> Stage {
+        self.stage
     }
 
     /// The board itself, for the words that cores share.
@@ -100,12 +100,18 @@ mod tests {
         let (board, mut view) = view();
         assert!(!view.refresh());
         let mut next = snapshot();
-        next.draining = true;
+        next.stage = Stage::Ending;
         Arc::make_mut(&mut next.routes).max_attempts = 9;
         board.publish(next);
-        assert_eq!((view.routes().max_attempts, view.draining()), (1, false));
+        assert_eq!(
+            (view.routes().max_attempts, view.stage()),
+            (1, Stage::Serving)
+        );
         assert!(view.refresh(), "the routes are others");
-        assert_eq!((view.routes().max_attempts, view.draining()), (9, true));
+        assert_eq!(
+            (view.routes().max_attempts, view.stage()),
+            (9, Stage::Ending)
+        );
         assert!(!view.refresh(), "once is enough");
     }
 

@@ -183,6 +183,7 @@ pub struct CoreMetrics {
     facts_lost: Counter,
     access_lost: Counter,
     panics: Counter,
+    ticks: Counter,
 }
 
 fn table<T: Default>(length: usize) -> Box<[T]> {
@@ -211,6 +212,7 @@ impl CoreMetrics {
             facts_lost: Counter::default(),
             access_lost: Counter::default(),
             panics: Counter::default(),
+            ticks: Counter::default(),
         }
     }
 
@@ -353,6 +355,11 @@ impl CoreMetrics {
     /// A call panicked, and was ended.
     pub fn panicked(&self) {
         self.panics.add(1);
+    }
+
+    /// The core's sweeper has had its turn: the core is alive.
+    pub fn ticked(&self) {
+        self.ticks.add(1);
     }
 }
 
@@ -502,6 +509,11 @@ impl CoreMetrics {
     /// Calls that panicked.
     pub fn panics(&self) -> u64 {
         self.panics.get()
+    }
+
+    /// Turns that the core's sweeper has had.
+    pub fn ticks(&self) -> u64 {
+        self.ticks.get()
     }
 }
 

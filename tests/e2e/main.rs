@@ -33,4 +33,6 @@ mod smuggling;
 mod streams;
 mod supply;
 mod support;
+mod systemd;
 mod tls;
+mod upgrade;

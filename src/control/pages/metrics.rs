@@ -360,6 +360,14 @@ fn instance_metrics(desk: &Desk, page: &mut Exposition) {
     for (name, kind, help, value) in figures {
         page.single(name, kind, help, value);
     }
+    page.family(
+        "srpd_core_silence_seconds",
+        Kind::Gauge,
+        "How long the core's sweeper has had no turn, to the tenth; at timeouts.stall the process ends.",
+    );
+    for (core, silence) in desk.pulse.silences().enumerate() {
+        page.sample_float(&[("core", &core.to_string())], silence.as_secs_f64());
+    }
     page.family("srpd_build_info", Kind::Gauge, "The running version.");
     page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
 }

@@ -12,7 +12,7 @@ use super::super::testing::{config, provider};
 use crate::base::{Clock, EndpointId, Moment, ProviderId};
 use crate::config::Config;
 use crate::policy::meter::Rate;
-use crate::tables::{BreakerView, Fact, Limit, ProbeOutcome, Target};
+use crate::tables::{BreakerView, Fact, Limit, ProbeOutcome, Stage, Target};
 use crate::telemetry::exposition::tests::Page;
 use crate::telemetry::{AttemptResult, CoreMetrics, HistogramSlot};
 
@@ -217,7 +217,7 @@ fn ready_means_that_every_capability_can_be_served() {
         pages::unready(&desk, half_open),
         ["1 of 2 cores don't listen"]
     );
-    desk.begin_drain();
+    desk.begin_drain(Stage::Ending);
     assert_eq!(pages::unready(&desk, half_open), ["draining"]);
 }
 

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::handover::Estate;
 use super::super::office::{CoreLink, Ended, Office, OfficeHandle, Prepared};
 use super::super::testing::{config, provider};
 use crate::base::{Clock, ProviderId};
 use crate::config::fixture::Fixture;
 use crate::config::{self, Config};
-use crate::tables::{Board, BreakerView, Fact, Target};
+use crate::tables::{Board, BreakerView, Fact, Stage, Target};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -31,7 +32,9 @@ fn start(config: Config, source: Option<PathBuf>) -> Running {
     for link in &links {
         link.metrics.listener_opened();
     }
-    let handle = office.start(listener, false).expect("started");
+    let handle = office
+        .start(listener, false, Estate::default())
+        .expect("started");
     Running {
         handle,
         board,
@@ -112,7 +115,9 @@ fn a_drain_waits_for_the_last_connection() {
     let core = &running.links[1].metrics;
     core.connection_opened();
     running.handle.drain();
-    eventually("draining", || running.board.snapshot().draining);
+    eventually("draining", || {
+        running.board.snapshot().stage == Stage::Ending
+    });
     running
         .links
         .iter()

@@ -79,6 +79,17 @@ impl Setup {
         self
     }
 
+    /// Listens on this address instead of a free port.
+    pub fn listening_at(mut self, address: &str) -> Setup {
+        for lines in self.sections.values_mut() {
+            *lines = lines.replace(
+                "listen = [\"127.0.0.1:0\"]",
+                &format!("listen = [\"{address}\"]"),
+            );
+        }
+        self
+    }
+
     /// No trip, whatever fails: for tests that look at single calls.
     pub fn patient_breakers(self) -> Setup {
         self.section("breaker", "consecutive_failures = 100000")

@@ -37,6 +37,13 @@ pub struct Options {
     pub access: Sink,
     /// Whether SIGHUP, SIGTERM and SIGINT are this instance's.
     pub signals: bool,
+    /// What came before it, and what comes after.
+    pub line: Line,
+}
+
+/// An instance in a line of processes that hand over to each other. By default it stands alone.
+#[derive(Default)]
+pub struct Line {
     /// Sockets that the process was given.
     pub handed: Vec<Handed>,
     /// Whose place it takes.
@@ -128,11 +135,11 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         admin_listener,
         all: sockets,
         outdated,
-    } = gather(&config.instance, options.handed, cpus.len())?;
+    } = gather(&config.instance, options.line.handed, cpus.len())?;
     let estate = Estate {
         sockets,
         outdated,
-        program: options.program,
+        program: options.line.program,
     };
 
     let Prepared {
@@ -156,7 +163,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         memory_max: gauge::bound().unwrap_or(usize::MAX),
     };
     let cores = start_cores(&common, links, shares).inspect_err(|_| board.stop())?;
-    if let Some(predecessor) = options.predecessor {
+    if let Some(predecessor) = options.line.predecessor {
         predecessor
             .relieve()
             .map_err(StartError::Predecessor)

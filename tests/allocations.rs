@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use srpd::config;
 use srpd::policy::accreditation::{AuthorityKey, Statement};
 use srpd::policy::residency::Jurisdiction;
-use srpd::server::{self, Options};
+use srpd::server::{self, Line, Options};
 use srpd::telemetry::{Format, Sink};
 use zeroize::Zeroizing;
 
@@ -101,7 +101,7 @@ fn provider() -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let body = format!(
         r#"{{"id":"c","choices":[{{"message":{{"content":"{}"}}}}],"usage":{{"prompt_tokens":3,"completion_tokens":4}}}}"#,
-        r#"the \"tide\"\n"#.repeat(60)
+        "tide ".repeat(150)
     );
     let answer = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nserver: p\r\ncontent-length: {}\r\n\r\n{body}",
@@ -195,9 +195,7 @@ fn a_call_on_connections_that_are_there_allocates_nothing() {
             source: None,
             access: Sink::Writer(Format::Json, Box::new(std::io::sink())),
             signals: false,
-            handed: Vec::new(),
-            predecessor: None,
-            program: None,
+            line: Line::default(),
         },
     )
     .unwrap();

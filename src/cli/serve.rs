@@ -10,7 +10,7 @@ use crate::config::{self, LogFormat};
 use crate::control::Ended;
 use crate::control::handover::Program;
 use crate::net::handed;
-use crate::server::{self, Options, StartError};
+use crate::server::{self, Line, Options, StartError};
 use crate::telemetry::{Format, Sink};
 
 /// Behind the help.
@@ -61,9 +61,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         source: Some(arguments.config.clone()),
         access: Sink::Stdout(format),
         signals: true,
-        handed,
-        predecessor,
-        program: Some(program),
+        line: Line {
+            handed,
+            predecessor,
+            program: Some(program),
+        },
     };
     match server::start(config, options)?.wait() {
         Ended::Drained => tracing::info!("every call has ended"),

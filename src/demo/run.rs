@@ -11,7 +11,7 @@ use super::scene::{KEY, Scene};
 use super::show::{News, Style};
 use super::{DemoError, Upstreams};
 use crate::control::Ended;
-use crate::server::{self, Options};
+use crate::server::{self, Line, Options};
 use crate::telemetry::Sink;
 
 /// Where the panel listens if nobody else does.
@@ -35,9 +35,7 @@ pub fn run() -> Result<(), DemoError> {
         source: Some(scene.file()),
         access: Sink::Observer(Box::new(move |line| println!("{}", style.call(line)))),
         signals: true,
-        handed: Vec::new(),
-        predecessor: None,
-        program: None,
+        line: Line::default(),
     };
     let running = server::start(scene.config()?, options)?;
     for data in running.data_addresses() {

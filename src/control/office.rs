@@ -511,7 +511,7 @@ impl Loop {
     /// would take a serving provider out for the time of a look.
     fn look_then_use(&mut self, config: Box<Config>) {
         let desk = self.desk.borrow();
-        if let Err(error) = check_live(&desk.config, &config) {
+        if let Err(error) = check_live(&desk.config, &config, jiff::Timestamp::now()) {
             drop(desk);
             self.end_reload(Err(error));
             return;

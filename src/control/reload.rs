@@ -1,6 +1,8 @@
 //! What a reload can't change. A file that asks for it is refused by name: nothing in a
 //! configuration is ever silently without effect.
 
+use jiff::Timestamp;
+
 use crate::config::{Config, ConfigErrors};
 
 use super::build::BuildError;
@@ -15,6 +17,16 @@ pub enum ReloadError {
     /// It changes what only a restart can.
     #[error("{}", .0.join("; "))]
     NeedsRestart(Vec<String>),
+    /// It would show clients a certificate that none of them accepts, in place of a good one.
+    #[error(
+        "{certificate}: the certificate expired at {not_after}: the one in force is still good"
+    )]
+    DeadCertificate {
+        /// The file.
+        certificate: String,
+        /// When it expired.
+        not_after: Timestamp,
+    },
     /// It can't be put in force.
     #[error(transparent)]
     Unbuildable(#[from] BuildError),
@@ -23,11 +35,13 @@ pub enum ReloadError {
     Unread(String),
 }
 
-/// Checks that a new configuration can take effect without a restart.
+/// Checks that a new configuration can take effect without a restart, and doesn't take away what
+/// works.
 ///
 /// # Errors
-/// The keys that it changes and can't.
-pub fn check_live(old: &Config, new: &Config) -> Result<(), ReloadError> {
+/// The keys that it changes and can't; a certificate that has expired, unless the one in force has,
+/// too.
+pub fn check_live(old: &Config, new: &Config, now: Timestamp) -> Result<(), ReloadError> {
     let (before, after) = (&old.instance, &new.instance);
     let fixed = [
         ("instance.listen", before.listen != after.listen),
@@ -42,10 +56,17 @@ pub fn check_live(old: &Config, new: &Config) -> Result<(), ReloadError> {
         .filter(|(_, changed)| *changed)
         .map(|(key, _)| format!("{key}: changing it needs a restart"))
         .collect();
-    if changed.is_empty() {
-        Ok(())
-    } else {
-        Err(ReloadError::NeedsRestart(changed))
+    if !changed.is_empty() {
+        return Err(ReloadError::NeedsRestart(changed));
+    }
+    match (&before.tls, &after.tls) {
+        (Some(good), Some(dead)) if dead.has_expired(now) && !good.has_expired(now) => {
+            Err(ReloadError::DeadCertificate {
+                certificate: dead.certificate.clone(),
+                not_after: dead.not_after,
+            })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -61,10 +82,13 @@ mod tests {
         let mut new = config();
         new.capabilities.pop();
         new.instance.expose_providers = true;
-        assert!(check_live(&old, &new).is_ok());
+        let now = Timestamp::now();
+        assert!(check_live(&old, &new, now).is_ok());
         new.instance.driver = Driver::Epoll;
         new.instance.listen.clear();
-        let error = check_live(&old, &new).expect_err("refused").to_string();
+        let error = check_live(&old, &new, now)
+            .expect_err("refused")
+            .to_string();
         assert_eq!(
             error,
             "instance.listen: changing it needs a restart; \

@@ -157,6 +157,61 @@ fn an_invalid_file_leaves_the_old_one_in_force_and_says_so() {
 }
 
 #[test]
+fn a_file_that_is_too_long_cut_short_or_no_file_leaves_the_old_one_in_force() {
+    let backstop = Upstream::always(Reply::chat("from home"));
+    let setup = Setup::backstop_only(&backstop.url());
+    let srpd = setup.start();
+    let path = srpd.config_path();
+    let mut client = srpd.connect();
+    let valid = std::fs::read(&path).expect("the file");
+    let write = |bytes: &[u8]| std::fs::write(&path, bytes).expect("written");
+    let steps: [(&dyn Fn(), &str); 6] = [
+        (
+            // Ten times what it may have; a hole, which costs the disk nothing.
+            &|| {
+                let file = std::fs::File::options().write(true).open(&path);
+                let length = file.expect("the file").set_len(640 << 20);
+                length.expect("its length");
+            },
+            "expected at most 67108864 bytes",
+        ),
+        (&|| write(&valid[..valid.len() / 2]), ""),
+        (&|| write(b""), ""),
+        (&|| write(b"\xff\xfe"), "UTF-8"),
+        (
+            &|| std::fs::remove_file(&path).expect("removed"),
+            "expected a readable file",
+        ),
+        (
+            &|| std::fs::create_dir(&path).expect("made"),
+            "expected a readable file",
+        ),
+    ];
+    for (failures, (break_it, expected)) in (1..).zip(steps) {
+        break_it();
+        srpd.signal("HUP");
+        eventually("the failure in the metrics", || {
+            srpd.metric("srpd_config_reload_failures_total", &[]) == f64::from(failures)
+        });
+        let log = srpd.log();
+        let said = log.iter().rev().filter_map(|line| message(line));
+        let said = said
+            .into_iter()
+            .find(|said| said.starts_with("reload refused"));
+        let said = said.expect("a refusal in the log");
+        assert!(said.contains(expected), "{said}");
+        assert_eq!(client.ask(&Ask::chat("smart")).said(), "from home");
+        assert_eq!(srpd.ask(&Ask::chat("smart")).said(), "from home");
+    }
+    std::fs::remove_dir(&path).expect("removed");
+    write(&valid);
+    srpd.signal("HUP");
+    eventually("a valid one taken again", || {
+        srpd.metric("srpd_config_last_reload_successful", &[]) == 1.0
+    });
+}
+
+#[test]
 fn breakers_stay_as_they_are_over_a_reload() {
     let vendor = Upstream::always(Reply::failure(500));
     let backstop = Upstream::always(Reply::chat("from home"));

@@ -68,6 +68,35 @@ fn a_bad_file_leaves_the_certificate_in_force_and_says_why() {
 }
 
 #[test]
+fn a_dead_certificate_does_not_take_the_place_of_a_good_one() {
+    let upstream = Upstream::always(Reply::chat("hi"));
+    let authority = Authority::new();
+    let (good, dead) = (authority.server(), authority.expired());
+    let setup = Setup::backstop_only(&upstream.url());
+    let srpd = setup.clone().over_tls(&good).start();
+    let config = tls::client(&authority);
+    srpd.reload(&setup.clone().over_tls(&dead));
+    eventually("the refusal", || {
+        srpd.metric("srpd_config_reload_failures_total", &[]) == 1.0
+    });
+    let log = srpd.log();
+    let refused = log.iter().find(|line| line.contains("reload refused"));
+    assert!(
+        refused
+            .expect("a line")
+            .contains("the one in force is still good")
+    );
+    let mut client = srpd.connect_tls(&config).expect("a handshake");
+    assert_eq!(client.ask(&Ask::chat("smart")).said(), "hi");
+    // Where there is nothing to lose it is taken: the rest of the file may matter.
+    let srpd = setup.clone().over_tls(&dead).start();
+    srpd.reload(&setup.over_tls(&dead).capability("more", &[], ""));
+    eventually("the reload", || {
+        srpd.metric("srpd_config_reloads_total", &[]) == 1.0
+    });
+}
+
+#[test]
 fn tls_comes_and_goes_with_a_reload() {
     let authority = Authority::new();
     let (backstop, setup) = at_home(&authority);

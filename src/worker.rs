@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::net::deadline::TICK;
-use crate::net::listener::{BACKLOG, Listener};
+use crate::net::listener::{BACKLOG, Listener, open};
 use crate::net::ring::{Form, Ring};
 use crate::net::stream::is_descriptor_shortage;
 use crate::net::{Conn, Ear, cpu, turn};
@@ -87,7 +87,9 @@ async fn run(
     let core = Rc::new(Core::new(parts));
     let mut closers = Vec::new();
     for Share { listener, lent } in listeners {
-        let listener = match Listener::new(listener) {
+        // The service manager has opened its own, with a backlog of its own.
+        let opened = if lent { Ok(()) } else { open(&listener) };
+        let listener = match opened.and_then(|()| Listener::new(listener)) {
             Ok(listener) => Rc::new(listener),
             Err(error) => return drop(told.send(Err(error))),
         };

@@ -133,6 +133,13 @@ impl Heir {
         self.link.release()
     }
 
+    /// Ends it: it isn't needed.
+    pub(super) fn dismiss(mut self) {
+        // Fails only if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Waits for its end.
     pub(super) fn outlive(mut self) -> io::Result<ExitStatus> {
         self.child.wait()

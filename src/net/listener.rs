@@ -26,8 +26,8 @@ pub const BACKLOG: i32 = 4096;
 /// that a fast client far away is served as fast as it takes.
 const UNSENT_BYTES: u32 = 128 * 1024;
 
-/// Binds one socket per core to `address`. With port 0 the first gets a port from the kernel,
-/// and the others the same.
+/// Binds one socket per core to `address`, on which nobody listens yet ([`open`]). With port 0 the
+/// first gets a port from the kernel, and the others the same.
 ///
 /// # Errors
 /// What the kernel says.
@@ -43,7 +43,6 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Vec<TcpListener>> {
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);
         prepare(&listener)?;
         address = listener.local_addr()?;
@@ -62,6 +61,15 @@ pub fn prepare(listener: &TcpListener) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     // Accepted sockets have it from here.
     socket.set_tcp_notsent_lowat(UNSENT_BYTES)
+}
+
+/// Lets clients connect, from when there is a core to serve them: who came before would wait, and
+/// be reset if the start fails.
+///
+/// # Errors
+/// What the kernel says.
+pub fn open(listener: &TcpListener) -> io::Result<()> {
+    SockRef::from(listener).listen(BACKLOG)
 }
 
 /// A core's listening socket.
@@ -142,10 +150,19 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], 0))
     }
 
+    fn opened(cores: usize) -> Vec<TcpListener> {
+        let listeners = bind(any_port(), cores).unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        let early = TcpStream::connect(address).unwrap_err();
+        assert_eq!(early.kind(), ErrorKind::ConnectionRefused);
+        listeners.iter().for_each(|it| open(it).unwrap());
+        listeners
+    }
+
     #[test]
     fn two_cores_share_the_port_that_the_kernel_chose() {
         const CLIENTS: usize = 64;
-        let listeners = bind(any_port(), 2).unwrap();
+        let listeners = opened(2);
         let address = listeners[0].local_addr().unwrap();
         assert_ne!(address.port(), 0);
         assert_eq!(listeners[1].local_addr().unwrap(), address);
@@ -165,7 +182,7 @@ mod tests {
     #[test]
     fn leaving_ends_the_accept_and_keeps_who_has_connected() {
         on_each_driver(|| async {
-            let listener = bind(any_port(), 1).unwrap().remove(0);
+            let listener = opened(1).remove(0);
             let elsewhere = listener.try_clone().unwrap();
             let address = listener.local_addr().unwrap();
             let listener = Rc::new(Listener::new(listener).unwrap());
@@ -198,7 +215,7 @@ mod tests {
     #[test]
     fn a_socket_that_is_shut_lets_nobody_in_whoever_has_it() {
         on_each_driver(|| async {
-            let listener = bind(any_port(), 1).unwrap().remove(0);
+            let listener = opened(1).remove(0);
             let elsewhere = listener.try_clone().unwrap();
             let address = listener.local_addr().unwrap();
             let listener = Listener::new(listener).unwrap();

@@ -72,6 +72,10 @@ impl Loop {
                 return;
             }
         };
+        if self.drain_until.is_some() {
+            tracing::warn!("upgrade given up: this process was told to end meanwhile");
+            return heir.dismiss();
+        }
         let successor = heir.id();
         self.systemd.hand_over(successor);
         if let Err(error) = heir.release() {
@@ -82,10 +86,8 @@ impl Loop {
         let mut desk = self.desk.borrow_mut();
         let within = desk.config.timeouts.drain;
         tracing::info!(successor, ?within, "handed over: draining");
-        if self.drain_until.is_none() {
-            desk.begin_drain(Stage::HandedOver);
-            self.drain_until = Some(self.clock.now() + within);
-        }
+        desk.begin_drain(Stage::HandedOver);
+        self.drain_until = Some(self.clock.now() + within);
         self.admin.abort();
         // Else they would listen on, and nobody would accept.
         self.estate = Arc::default();

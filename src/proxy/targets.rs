@@ -78,6 +78,8 @@ pub struct Targets {
     /// What all cores know of the endpoints' loads.
     loads: Rc<Loads>,
     random: Prng,
+    /// Whose turn it is.
+    turn: usize,
     /// Which endpoints know which beginnings of prompts. Made when a provider first asks for it.
     memory: Option<Box<Memory>>,
     /// Room for those among whom is chosen.
@@ -149,6 +151,7 @@ impl Targets {
             endpoints: (0..ENDPOINTS_MAX).map(|_| None).collect(),
             loads: Rc::new(view.board().loads().clone()),
             random: Prng::new(seed),
+            turn: seed as usize,
             memory: None,
             replicas: Vec::new(),
         };
@@ -220,8 +223,8 @@ impl Targets {
         }
     }
 
-    /// Which of several endpoints to ask: of two drawn at random the one with less to do
-    /// ([`weigh`](crate::policy::balance::weigh)), or one of them that is to be probed; any other
+    /// Which of several endpoints to ask: the next in turn or another one, whichever has less to
+    /// do ([`weigh`](crate::policy::balance::weigh)), or one of them that is to be probed; any other
     /// if neither may be used.
     fn choose(
         &mut self,
@@ -234,7 +237,8 @@ impl Targets {
         if let [only] = endpoints.as_slice() {
             return self.is_there(only, not).then_some(0);
         }
-        let (one, other) = two_of(endpoints.len(), self.random.next_u64())?;
+        self.turn = self.turn.wrapping_add(1);
+        let (one, other) = two_of(endpoints.len(), self.turn, self.random.next_u64())?;
         let mut stance = |position: usize| match endpoints.get(position) {
             Some(endpoint) => self.stance(view, endpoint, not, now),
             None => Stance::Closed,

@@ -21,7 +21,9 @@ def nginx(home, address, upstream, failing=None, access=False, tls=None, others=
     ssl_certificate_key {tls[1]};
     ssl_session_cache shared:tls:16m;
     ssl_protocols TLSv1.3;"""
-    servers = " ".join(f"server {one};" for one in (upstream, *others)) if failing is None else f"server {failing} max_fails=0; server {upstream} backup;"
+    servers = " ".join(f"server {one};" for one in (upstream, *others))
+    if failing is not None:
+        servers = f"server {failing} max_fails=0; server {upstream} backup;"
     repeats = "" if failing is None else "proxy_next_upstream error timeout http_500 non_idempotent;"
     return f"""
 daemon off;

@@ -105,7 +105,7 @@ class Fleet:
         processes.stop(self.process)
 
 
-def documents(seconds, seed):
+def documents(seconds, seed, answers=(10, 40)):
     """Questions about 256 documents, each asked by anybody at any time."""
     chance = random.Random(seed)
     at, calls = 0.0, []
@@ -115,8 +115,13 @@ def documents(seconds, seed):
             return calls
         calls.append({
             "at": at, "prefix": chance.randrange(256), "prefix_tokens": 2048,
-            "prompt_tokens": chance.randint(40, 300), "output_tokens": chance.randint(10, 40),
+            "prompt_tokens": chance.randint(40, 300), "output_tokens": chance.randint(*answers),
         })
+
+
+def labels(seconds, seed):
+    """The same questions, answered by one token: what a call costs beside the relaying of its answer."""
+    return documents(seconds, seed, (1, 1))
 
 
 def conversations(seconds, seed):
@@ -139,7 +144,7 @@ def conversations(seconds, seed):
     return sorted((call for call in calls if call["timestamp"] <= seconds * 1000), key=lambda call: call["timestamp"])
 
 
-WORKLOADS = {"documents": documents, "conversations": conversations}
+WORKLOADS = {"documents": documents, "conversations": conversations, "labels": labels}
 
 
 def write_trace(file, calls):

@@ -355,9 +355,11 @@ impl<'c> Routed<'c, '_> {
         }
     }
 
-    /// What tells where the call's prompt may be known, if the provider is balanced by that.
+    /// What tells where the call's prompt may be known, if the provider is balanced by that and
+    /// there is a choice.
     fn trail(&self, provider: &Provider) -> Option<&Trail> {
-        (provider.balance == Balance::Prefix).then(|| {
+        let asked = provider.balance == Balance::Prefix && provider.endpoints.len() > 1;
+        asked.then(|| {
             let Order {
                 forwarded, body, ..
             } = self.order;

@@ -12,7 +12,7 @@ use crate::net::listener::{BACKLOG, Listener, open};
 use crate::net::ring::{Form, Ring};
 use crate::net::stream::is_descriptor_shortage;
 use crate::net::{Conn, Ear, cpu, turn};
-use crate::proxy::{self, Core, CoreParts, Room};
+use crate::proxy::{self, Core, CoreParts, Place, Room};
 use crate::tables::Stage;
 
 /// How long an accept that failed waits before the next, if nobody can make way. Meanwhile clients
@@ -22,6 +22,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long the next has to wait while somebody makes way, until they have gone; or has to be turned
 /// away, so that there is time left for those who were not.
 const MAKING_WAY: Duration = Duration::from_millis(1);
+
+/// Connections that are taken in one after the other before all else has its turn.
+const AT_ONCE: usize = 64;
 
 /// Sweeps that a core makes after it was told to stop, so that what is in flight can end.
 const LAST_SWEEPS: usize = 4;
@@ -138,7 +141,7 @@ async fn listen(core: Rc<Core>, listener: Rc<Listener>, lent: bool) {
             false => listener.accept_waiting(&core.deadlines).await,
         };
         match waiting {
-            Some(conn) => admit(&core, conn).await,
+            Some(conn) => go_on(let_in(&core, conn, 0)).await,
             None => break,
         }
     }
@@ -148,15 +151,8 @@ async fn listen(core: Rc<Core>, listener: Rc<Listener>, lent: bool) {
     core.metrics.listener_closed();
 }
 
-/// Lets a connection in, if there is room for it.
-async fn admit(core: &Rc<Core>, conn: Conn) {
-    let room = core.room_for_client();
-    match room {
-        Room::Free | Room::Made => {
-            drop(monoio::spawn(contained(Rc::clone(core), conn)));
-        }
-        Room::None => core.metrics.connection_refused(),
-    }
+/// Gives those who were let in their turn, and those who make way their time.
+async fn go_on(room: Room) {
     match room {
         // A connection counts once its task has run, and epoll may have one ready at every accept.
         Room::Free => turn::give_way().await,
@@ -167,7 +163,18 @@ async fn admit(core: &Rc<Core>, conn: Conn) {
 async fn accept(core: &Rc<Core>, listener: &Listener) {
     loop {
         match listener.accept(&core.deadlines).await {
-            Ok(conn) => admit(core, conn).await,
+            Ok(conn) => {
+                let mut room = let_in(core, conn, 0);
+                for uncounted in 1..AT_ONCE {
+                    let waiting = match room {
+                        Room::Free => listener.accept_at_once(&core.deadlines),
+                        Room::Made | Room::None => None,
+                    };
+                    let Some(conn) = waiting else { break };
+                    room = let_in(core, conn, uncounted);
+                }
+                go_on(room).await;
+            }
             Err(_) if core.draining() || core.stopped() => break,
             // A connection that ended before it was accepted is nothing to pause for.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -177,6 +184,26 @@ async fn accept(core: &Rc<Core>, listener: &Listener) {
             Err(_) => monoio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
+}
+
+/// Has a client served, if there is room for it.
+fn let_in(core: &Rc<Core>, conn: Conn, uncounted: usize) -> Room {
+    let room = core.room_for_client(uncounted);
+    match room {
+        Room::Free | Room::Made => drop(monoio::spawn(contained(Rc::clone(core), conn))),
+        Room::None => {
+            core.metrics.connection_refused();
+            if let Some(place) = Place::take(core) {
+                drop(monoio::spawn(turned_away(Rc::clone(core), conn, place)));
+            }
+        }
+    }
+    room
+}
+
+async fn turned_away(core: Rc<Core>, conn: Conn, place: Place) {
+    let telling = proxy::turn_away(Rc::clone(&core), conn, place);
+    proxy::contain(&core, pin!(telling)).await;
 }
 
 async fn contained(core: Rc<Core>, conn: Conn) {

@@ -45,7 +45,7 @@ class HungProvider:
 class Srpd(processes.Instance):
     """A running srpd. `smart` is served by the upstream, `hung` by the hung provider first."""
 
-    def __init__(self, options, directory, limits="", tls=False, wrap=()):
+    def __init__(self, options, directory, limits="", tls=False, wrap=(), calls_max=100000):
         directory.mkdir()
         self.options, self.key = options, "sk-" + secrets.token_urlsafe(32)
         secured = processes.certificate(directory) if tls else None
@@ -54,7 +54,7 @@ class Srpd(processes.Instance):
         text += f"""
 [limits]
 connections_per_core = 100000
-calls_per_core = 100000
+calls_per_core = {calls_max}
 {limits}
 [[provider]]
 name = "hung"

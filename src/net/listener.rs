@@ -4,13 +4,15 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::pin::pin;
 use std::task::Poll;
 
 use monoio::io::{CancelHandle, Canceller};
 use monoio::net::TcpListener as RingListener;
+use monoio::net::TcpStream as RingStream;
+use rustix::net::{SocketFlags, accept_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::deadline::Deadlines;
@@ -104,6 +106,23 @@ impl Listener {
         Conn::new(stream, peer, deadlines)
     }
 
+    /// A connection that waits already, if there is one: an accept of io_uring's is one a turn, and
+    /// turns are long where there is much to do. Not while an accept is under way.
+    pub fn accept_at_once(&self, deadlines: &Deadlines) -> Option<Conn> {
+        // SAFETY: the listener is open for as long as it is borrowed.
+        let listener = unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) };
+        // io_uring would return what a socket can't do at once, epoll wait for what it can't.
+        let flags = match turn::is_io_a_turn() {
+            true => SocketFlags::CLOEXEC,
+            false => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        };
+        // Who can't be accepted now is left to the next accept, which knows what to do about it.
+        let stream = TcpStream::from(accept_with(listener, flags).ok()?);
+        let peer = stream.peer_addr().ok()?;
+        let stream = RingStream::from_std(stream).ok()?;
+        Conn::new(stream, peer, deadlines).ok()
+    }
+
     /// A connection that has been made already; none if nobody waits, or the kernel has no
     /// descriptor for it.
     pub async fn accept_waiting(&self, deadlines: &Deadlines) -> Option<Conn> {
@@ -139,10 +158,10 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind;
-    use std::net::TcpStream;
+    use std::io::{ErrorKind, Write};
     use std::rc::Rc;
 
+    use super::super::buffer::Buffer;
     use super::super::testing::{on_each_driver, settle};
     use super::*;
 
@@ -177,6 +196,35 @@ mod tests {
         let [first, second] = [&listeners[0], &listeners[1]].map(accepted);
         assert_eq!(first + second, CLIENTS);
         assert!(first > 0 && second > 0, "{first} and {second}");
+    }
+
+    #[test]
+    fn those_who_wait_are_taken_in_at_once_and_served() {
+        on_each_driver(|| async {
+            let listener = bind(any_port(), 1).unwrap().remove(0);
+            let address = listener.local_addr().unwrap();
+            let listener = Listener::new(listener).unwrap();
+            let deadlines = Deadlines::default();
+            let mut clients: Vec<TcpStream> = (0..3)
+                .map(|_| TcpStream::connect(address).unwrap())
+                .collect();
+            let mut conns = vec![listener.accept(&deadlines).await.unwrap()];
+            conns.extend(std::iter::from_fn(|| listener.accept_at_once(&deadlines)));
+            assert_eq!(conns.len(), clients.len());
+            for client in &mut clients {
+                let own = client.local_addr().unwrap();
+                let conn = conns.iter_mut().find(|conn| conn.peer == own).unwrap();
+                // It waits for what isn't there yet.
+                let read = conn.reader.read(Buffer::small());
+                let writing = async {
+                    settle().await;
+                    client.write_all(b"x").unwrap();
+                };
+                let ((result, _), ()) = monoio::join!(read, writing);
+                assert_eq!(result.unwrap(), 1);
+            }
+            assert!(listener.accept_at_once(&deadlines).is_none());
+        });
     }
 
     #[test]

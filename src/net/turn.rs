@@ -106,6 +106,11 @@ pub async fn pass_behind_io() {
     }
 }
 
+/// Whether this thread's driver is io_uring.
+pub(super) fn is_io_a_turn() -> bool {
+    IO_IS_A_TURN.get()
+}
+
 /// Says what this thread's driver is like.
 pub(super) fn io_is_a_turn(is: bool) {
     IO_IS_A_TURN.set(is);

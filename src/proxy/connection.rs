@@ -1,6 +1,7 @@
 //! A client's connection: request after request, until one side has had enough.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::answer::{self, Manner};
 use super::body::{self, Reading, Unread};
@@ -12,6 +13,7 @@ use super::intake::{Intake, Received, Wish, new_request_id};
 use super::message::Body;
 use super::models;
 use super::reject::Rejection;
+use super::room::Place;
 use super::settle::Settlement;
 use crate::http::request::BadRequest;
 use crate::http::{HeadLimits, HeadSlots, Version, encode, parse_request};
@@ -55,6 +57,30 @@ async fn send_away(core: &Core, mut client: Client) {
     let message = "a request in plaintext was sent to a port that speaks TLS: use https";
     let rejection = Rejection::new(ErrorCode::BadRequest, message);
     match refuse_unread(core, &mut client, rejection).await {
+        After::Next | After::Close => client.close(core.recently()).await,
+        After::Abort => client.conn.shut_down(),
+    }
+}
+
+/// How long a client for whom there is no room has to ask for something, so that it can be answered.
+const ASKS_WITHIN: Duration = Duration::from_millis(250);
+
+/// Answers a client for whom there is no room, whatever it asks for: what has asked for nothing would
+/// make nothing of an answer. Over TLS that would take a handshake, and there nothing is said.
+pub async fn turn_away(core: Rc<Core>, conn: Conn, _place: Place) {
+    let routes = core.routes();
+    if routes.tls.is_some() {
+        return;
+    }
+    let mut client = Client::new(conn, &routes.limits);
+    let until = core.recently() + ASKS_WITHIN;
+    client.conn.deadline.set(until, Ends::All);
+    if !matches!(client.fill().await, Ok(1..)) {
+        return;
+    }
+    let message = "this instance has as many connections as it may hold";
+    let rejection = Rejection::new(ErrorCode::Overloaded, message).retry_after(1);
+    match refuse_unread(&core, &mut client, rejection).await {
         After::Next | After::Close => client.close(core.recently()).await,
         After::Abort => client.conn.shut_down(),
     }
@@ -157,7 +183,7 @@ async fn refuse_unread(core: &Core, client: &mut Client, rejection: Rejection) -
     let manner = Manner {
         version: Version::Http11,
         persistent: false,
-        head_only: false,
+        head_only: client.input.readable().starts_with(b"HEAD "),
     };
     let refusal = refuse(core, client, &mut settlement, rejection, manner);
     let (after, outcome) = refusal.await;
@@ -255,6 +281,10 @@ fn admit(
     settlement.record_mut().key = Some(intake.key.id);
     if core.calls.get() > core.calls_max(routes) {
         let message = "this instance has as many calls in flight as it may hold";
+        return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));
+    }
+    if core.pace.is_behind(settlement.started(), core.calls.get()) {
+        let message = "this instance has more to do than it can";
         return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));
     }
     core.memory_for_call()?;

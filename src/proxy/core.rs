@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::inbound::{ANSWER_HEADROOM, Inbound};
 use super::leases::{Allowance, Exhausted, Leases};
 use super::memory::Memory;
+use super::pace::Pace;
 use super::slots::{Counter, Displaced, Floaters};
 use super::targets::Targets;
 use crate::base::{Clock, EndpointId, Moment, Prng, ProviderId};
@@ -78,8 +79,12 @@ pub struct Core {
     pub calls: Cell<usize>,
     /// Client connections of this core.
     pub connections: Cell<usize>,
+    /// Clients that are being told that there is no room for them.
+    pub turned_away: Cell<usize>,
     /// The process's memory.
     pub memory: Memory,
+    /// Whether it keeps up.
+    pub pace: Pace,
     board: Arc<Board>,
     index: usize,
     bells: Arc<[Bell]>,
@@ -111,7 +116,9 @@ impl Core {
             prng: RefCell::new(Prng::new(parts.seed)),
             calls: Cell::new(0),
             connections: Cell::new(0),
+            turned_away: Cell::new(0),
             memory: Memory::new(parts.memory_max),
+            pace: Pace::new(now),
             board: parts.board,
             index: parts.index,
             bells: parts.bells,
@@ -327,6 +334,7 @@ impl Core {
     /// The sweeper's turn: late sockets are shut down, and now and then the house is tidied.
     pub fn sweep(&self) {
         let now = self.now();
+        self.pace.tick(now);
         self.deadlines.sweep(now);
         self.curtail();
         let routes = self.routes();

@@ -22,6 +22,7 @@ pub mod leases;
 pub mod memory;
 pub mod message;
 pub mod models;
+pub mod pace;
 pub mod payload;
 pub mod reject;
 pub mod relay;
@@ -36,7 +37,7 @@ mod testing;
 mod trail;
 pub mod verdict;
 
-pub use connection::serve;
+pub use connection::{serve, turn_away};
 pub use contain::contain;
 pub use core::{Core, CoreParts};
-pub use room::Room;
+pub use room::{Place, Room};

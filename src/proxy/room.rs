@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::core::Core;
@@ -17,6 +18,9 @@ const SURPLUS_AFTER: Duration = Duration::from_secs(1);
 
 /// How long it takes at most until what makes way has gone.
 const MAKING_WAY: Duration = Duration::from_millis(2);
+
+/// Clients that are told at a time that there is no room for them, at most.
+const TURNED_AWAY_MAX: usize = 32;
 
 /// Room for a client that has connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +44,37 @@ fn kept_for_upstreams(sockets: usize) -> usize {
     (sockets / 16).clamp(2, 64)
 }
 
+/// A place among those who are told that there is no room for them.
+pub struct Place(Rc<Core>);
+
+impl Place {
+    /// None if there are as many as there may be: beyond these, clients are closed without a word.
+    pub fn take(core: &Rc<Core>) -> Option<Place> {
+        let taken = core.turned_away.get();
+        let most = (core.sockets_max() / 64).clamp(1, TURNED_AWAY_MAX);
+        (taken < most).then(|| {
+            core.turned_away.set(taken + 1);
+            Place(Rc::clone(core))
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Place(core) = self;
+        core.turned_away.set(core.turned_away.get() - 1);
+    }
+}
+
 impl Core {
-    /// Looks for room for a client that has connected.
-    pub fn room_for_client(&self) -> Room {
+    /// Looks for room for a client that has connected. `uncounted` are those whose tasks, which count
+    /// them, have yet to run.
+    pub fn room_for_client(&self, uncounted: usize) -> Room {
         let clients = self.routes().limits.connections_per_core;
         let sockets = self.sockets_max();
         let made = if self.memory.strain() == Strain::Short {
             self.make_way()
-        } else if self.connections.get() >= clients {
+        } else if self.connections.get() + uncounted >= clients {
             let made = self.deadlines.make_way(batch(clients));
             self.metrics.connections_shed(made);
             made > 0
@@ -116,6 +143,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn so_many_are_told_at_a_time_that_there_is_no_room() {
+        // It may have 64 sockets.
+        let core = Rc::new(Bench::new(1, 8).core);
+        let place = Place::take(&core);
+        assert!(place.is_some() && Place::take(&core).is_none());
+        drop(place);
+        assert!(Place::take(&core).is_some());
+    }
+
+    #[test]
     fn calls_leave_descriptors_for_what_they_need() {
         // It may have 64 sockets, and its routes allow 10 calls.
         let bench = Bench::new(1, 8);
@@ -128,10 +165,13 @@ mod tests {
     #[test]
     fn a_core_on_its_own_has_room_and_nobody_to_make_way() {
         let Bench { core, .. } = Bench::new(1, 8);
-        assert_eq!(core.room_for_client(), Room::Free);
+        assert_eq!(core.room_for_client(0), Room::Free);
         assert!(core.room_for_upstream());
         assert!(!core.make_way());
+        core.connections.set(9);
+        assert_eq!(core.room_for_client(0), Room::Free);
+        assert_eq!(core.room_for_client(1), Room::None);
         core.connections.set(10);
-        assert_eq!(core.room_for_client(), Room::None);
+        assert_eq!(core.room_for_client(0), Room::None);
     }
 }

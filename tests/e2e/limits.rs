@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::support::{Ask, Client, Reply, Setup, Upstream, delta, eventually, ms};
 
 #[test]
-fn connections_beyond_the_limit_are_closed_at_once() {
+fn connections_beyond_the_limit_are_told_so_and_closed() {
     let stream = Reply::events().event(&delta("a")).pause(ms(60_000));
     let upstream = Upstream::always(stream);
     let srpd = Setup::backstop_only(&upstream.url())
@@ -17,8 +17,17 @@ fn connections_beyond_the_limit_are_closed_at_once() {
         client.send(Ask::stream("smart").bytes());
         client.incoming().until("data:");
     }
+    // Who asks is answered, whatever it asks for and however much is still to come.
+    let mut beyond = srpd.connect();
+    beyond.send(Ask::chat("smart").bytes());
+    let answer = beyond.response();
+    answer.assert_error(503, "service_unavailable_error", Some("overloaded"), None);
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    assert_eq!(answer.field("connection"), Some("close"));
+    beyond.assert_closed();
+    // Who says nothing is told nothing.
     srpd.connect().assert_closed();
-    assert_eq!(srpd.metric("srpd_connections_refused_total", &[]), 1.0);
+    assert_eq!(srpd.metric("srpd_connections_refused_total", &[]), 2.0);
     assert_eq!(srpd.metric("srpd_connections", &[]), 2.0);
     upstream.set_always(Reply::chat("hi"));
     busy.pop().expect("a client").close();
@@ -27,6 +36,53 @@ fn connections_beyond_the_limit_are_closed_at_once() {
         client.send(Ask::chat("smart").field("connection", "close").bytes());
         client.rest().0.starts_with(b"HTTP/1.1 200")
     });
+}
+
+#[test]
+fn a_core_that_is_behind_refuses_calls_until_it_is_in_time() {
+    let stream = Reply::events().event(&delta("a")).pause(ms(60_000));
+    let upstream = Upstream::always(stream);
+    let srpd = Setup::backstop_only(&upstream.url())
+        .section("instance", "cores = 1")
+        .start();
+    // Twice in a row it has no CPU for longer than it may be late, and less than a tick between.
+    let late_again = || {
+        let mut client = srpd.connect();
+        srpd.signal("STOP");
+        client.send(Ask::chat("smart").bytes());
+        std::thread::sleep(ms(350));
+        srpd.signal("CONT");
+        client.response()
+    };
+    let mut busy: Vec<Client> = (0..70).map(|_| srpd.connect()).collect();
+    for client in &mut busy {
+        client.send(Ask::stream("smart").bytes());
+    }
+    for client in &mut busy {
+        client.incoming().until("data:");
+    }
+    upstream.set_always(Reply::chat("hi"));
+    eventually("a call refused", || {
+        let answer = late_again();
+        if answer.status == 200 {
+            return false;
+        }
+        answer.assert_error(503, "service_unavailable_error", Some("overloaded"), None);
+        assert_eq!(answer.field("retry-after"), Some("1"));
+        assert!(answer.text().contains("more to do than it can"));
+        true
+    });
+    eventually("a core that is in time", || {
+        srpd.ask(&Ask::chat("smart")).status == 200
+    });
+    // With few calls, being late is nobody's fault here.
+    drop(busy);
+    eventually("few calls", || {
+        srpd.metric("srpd_calls_in_flight", &[]) < 2.0
+    });
+    for _ in 0..5 {
+        assert_eq!(late_again().said(), "hi");
+    }
 }
 
 #[test]

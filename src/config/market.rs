@@ -24,9 +24,6 @@ const PRICE_CAP: u64 = 100_000_000;
 
 const HOUR: i64 = 3600;
 
-const PRICE_EXPECTED: &str =
-    "a price per million tokens from 0 to 1000000 with at most six digits behind the point";
-
 /// Reads `[market]`. Its `adders` name locations of `providers`.
 pub(super) fn read(table: Table<'_>, providers: &[Draft<'_>]) -> Market {
     let interval = table.duration("interval", INTERVAL);
@@ -37,7 +34,8 @@ pub(super) fn read(table: Table<'_>, providers: &[Draft<'_>]) -> Market {
     }
     let market = Market {
         interval,
-        price_cap: price(&table, "price_cap")
+        price_cap: table
+            .price("price_cap")
             .or(Price::from_micros(PRICE_CAP))
             .unwrap_or(Price::MAX),
         adders: adders(&table, providers),
@@ -69,23 +67,9 @@ fn adders(table: &Table<'_>, providers: &[Draft<'_>]) -> Vec<(String, Price)> {
                 name.text
             ));
         }
-        Some((name.text.to_owned(), price_of(&value)?))
+        Some((name.text.to_owned(), value.price()?))
     };
     adders.named().into_iter().filter_map(read).collect()
-}
-
-/// A price; none if the key is left out.
-pub(super) fn price(table: &Table<'_>, key: &'static str) -> Option<Price> {
-    price_of(&table.get(key)?)
-}
-
-fn price_of(value: &Value<'_>) -> Option<Price> {
-    let digits = value.decimal(PRICE_EXPECTED)?;
-    let price = digits.parse().ok();
-    if price.is_none() {
-        value.fail(format!("expected {PRICE_EXPECTED}, found {digits}"));
-    }
-    price
 }
 
 /// What each `[[reservation]]` is read against.

@@ -12,7 +12,7 @@ use super::reader::{Table, Value};
 use super::sources;
 use super::tls::{SystemRoots, Trust};
 use super::values::{Names, is_name};
-use super::{Surroundings, credential, market};
+use super::{Surroundings, credential};
 use super::{figures, health};
 use crate::base::Secret;
 use crate::base::ids::ENDPOINTS_MAX;
@@ -140,7 +140,7 @@ pub(super) fn read<'t>(
         models_at,
         endpoints_at,
         capacity: capacity(&table),
-        price: market::price(&table, "price"),
+        price: table.price("price"),
         price_at: table.get("price"),
         location: table
             .get("location")

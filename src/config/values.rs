@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::market::Price;
+
 use super::reader::{Table, Text, Value, nearest};
 
 /// No name of a configuration is longer, in bytes.
@@ -78,6 +80,11 @@ impl<'t> Table<'t> {
         self.get(key).and_then(read).unwrap_or(default)
     }
 
+    /// A price; none if the key is left out.
+    pub(super) fn price(&self, key: &'static str) -> Option<Price> {
+        self.get(key)?.price()
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&self, key: &'static str, default: bool) -> bool {
         self.get(key)
@@ -111,6 +118,18 @@ impl<'t> Table<'t> {
 }
 
 impl<'t> Value<'t> {
+    /// A price per million tokens.
+    pub(super) fn price(&self) -> Option<Price> {
+        const EXPECTED: &str = "a price per million tokens from 0 to 1000000 with at most six \
+                                digits behind the point";
+        let digits = self.decimal(EXPECTED)?;
+        let price = digits.parse().ok();
+        if price.is_none() {
+            self.fail(format!("expected {EXPECTED}, found {digits}"));
+        }
+        price
+    }
+
     /// The elements of an array of strings; those that are none have been complained about.
     pub(super) fn texts(&self, expected: &str) -> Vec<Text<'t>> {
         let elements = self.array().unwrap_or_default();

@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn those_who_wait_are_taken_in_at_once_and_served() {
         on_each_driver(|| async {
-            let listener = bind(any_port(), 1).unwrap().remove(0);
+            let listener = opened(1).remove(0);
             let address = listener.local_addr().unwrap();
             let listener = Listener::new(listener).unwrap();
             let deadlines = Deadlines::default();

@@ -5,7 +5,6 @@ use std::cell::Cell;
 
 use super::core::Core;
 use super::slots::{Counter, Displaced, Slot};
-use super::supply::Terms;
 use crate::base::ProviderId;
 use crate::market::occupancy::Share;
 use crate::market::{Place, Price, Supply};
@@ -92,23 +91,22 @@ impl<'c> Admission<'c> {
 }
 
 impl<'c> Wish<'c> {
-    /// What a call with these terms wants. `tier` is what its `service_tier` stands for: the field
-    /// in its head wins.
+    /// What a call of a key wants: the supply that it has asked for, if it has, at that price at
+    /// most.
     pub fn new(
         core: &'c Core,
         routes: &'c Routes,
         key: &Key,
-        terms: &Terms,
-        tier: Option<Supply>,
+        asked: Option<Supply>,
+        limit: Option<Price>,
     ) -> Wish<'c> {
-        let asked = terms.supply.or(tier);
         Wish {
             core,
             routes,
             rights: routes.rights_of(key),
             supply: asked.unwrap_or(key.supply),
             asked: asked.is_some(),
-            limit: terms.max_price,
+            limit,
             refused: Cell::default(),
         }
     }

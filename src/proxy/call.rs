@@ -108,7 +108,10 @@ pub async fn run(
     let residency =
         Residency::effective(intake.residency, intake.key.residency, capability.residency);
     settlement.within(&residency);
-    let wish = Wish::new(core, routes, &intake.key, &intake.terms, ask.tier);
+    let terms = intake.terms;
+    // The field in the head wins.
+    let asked = terms.supply.or(ask.tier);
+    let wish = Wish::new(core, routes, &intake.key, asked, terms.max_price);
     let Some(itinerary) = capability.chain.within(&residency, routes.max_attempts) else {
         return End::Rejected(mismatch(capability));
     };

@@ -1,7 +1,4 @@
-//! What a call asks of the market: firm or floating, at which price at most, and how long it would
-//! wait (SRP section 7).
-
-use std::time::Duration;
+//! What a call asks of the market: firm or floating, and at which price at most (SRP section 7).
 
 use super::reject::Rejection;
 use crate::http::Fields;
@@ -10,11 +7,7 @@ use crate::openai::ErrorCode;
 
 const SUPPLY: &str = "X-Sovereign-Supply";
 const MAX_PRICE: &str = "X-Sovereign-Max-Price";
-const DEFER: &str = "X-Sovereign-Defer";
 const SERVICE_TIER: &str = "service_tier";
-
-/// The longest wait that can be asked for: seconds.
-const DEFER_SECONDS_MAX: u64 = 86_400;
 
 /// What the head of a request asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,8 +16,6 @@ pub struct Terms {
     pub supply: Option<Supply>,
     /// `X-Sovereign-Max-Price`
     pub max_price: Option<Price>,
-    /// `X-Sovereign-Defer`
-    pub defer: Option<Duration>,
 }
 
 impl Terms {
@@ -52,13 +43,6 @@ impl Terms {
                 "a decimal number, such as 2.40",
                 |value| value.parse().ok(),
             )?,
-            defer: read(
-                fields,
-                DEFER,
-                ErrorCode::InvalidSupply,
-                "a whole number of seconds from 0 to 86400",
-                seconds,
-            )?,
         })
     }
 }
@@ -83,12 +67,6 @@ fn read<T>(
         }
         Err(_) => Err(wrong()),
     }
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    let digits = (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds: u64 = digits.then(|| text.parse().ok())??;
-    (seconds <= DEFER_SECONDS_MAX).then(|| Duration::from_secs(seconds))
 }
 
 /// The supply that `service_tier` stands for, given as it stands in the body. None for what leaves
@@ -130,11 +108,10 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_read() {
         assert_eq!(read(""), Ok(Terms::default()));
-        let all = "X-Sovereign-Supply: FIRM\r\nX-Sovereign-Max-Price: 2.40\r\nX-Sovereign-Defer: 86400\r\n";
+        let all = "X-Sovereign-Supply: FIRM\r\nX-Sovereign-Max-Price: 2.40\r\n";
         let expected = Terms {
             supply: Some(Supply::Firm),
             max_price: Price::from_micros(2_400_000),
-            defer: Some(Duration::from_secs(86_400)),
         };
         assert_eq!(read(all), Ok(expected));
     }
@@ -156,11 +133,6 @@ mod tests {
                 MAX_PRICE,
                 ErrorCode::InvalidMaxPrice,
                 &["", "-1", "1e3", "nan", "1\r\nx-sovereign-max-price: 1"],
-            ),
-            (
-                DEFER,
-                ErrorCode::InvalidSupply,
-                &["", "-1", "86401", "1.5", "000001", "1s", "\u{661}"],
             ),
         ] {
             for value in values {

@@ -67,16 +67,16 @@ pub async fn make(
         .map_err(in_time)
 }
 
-/// A wait that ended with the whole call's time says nothing about the provider.
+/// A wait that ended with the whole call's time says nothing about the provider, nor does one that
+/// ended on a core that is behind: its breakers would open for everybody, and keep away what would
+/// have been served.
 fn late(core: &Core, call_until: Moment, verdict: Verdict) -> Verdict {
-    let waited = matches!(
-        verdict,
-        Verdict::TimedOut | Verdict::Stalled | Verdict::Connect
-    );
-    if waited && core.now() >= call_until {
-        Verdict::Deadline
-    } else {
-        verdict
+    match verdict {
+        Verdict::TimedOut | Verdict::Stalled | Verdict::Connect if core.now() >= call_until => {
+            Verdict::Deadline
+        }
+        Verdict::TimedOut | Verdict::Stalled if core.pace.was_late() => Verdict::OwnShortage,
+        verdict => verdict,
     }
 }
 
@@ -114,6 +114,9 @@ async fn connect(
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut && timeouts.connect >= left => {
                 return Err(Verdict::Deadline);
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && core.pace.was_late() => {
+                return Err(Verdict::OwnShortage);
             }
             Err(error) if is_own_shortage(&error) => return Err(Verdict::OwnShortage),
             Err(_) => {}
@@ -217,4 +220,29 @@ async fn first_of_stream(
         verdict: Verdict::Succeeded,
         usage: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn what_times_out_on_a_core_that_is_behind_says_nothing_about_the_provider() {
+        let core = Bench::new(1, 8).core;
+        let now = core.now();
+        let judged = |verdict| late(&core, now + HOUR, verdict);
+        assert_eq!(judged(Verdict::TimedOut), Verdict::TimedOut);
+        core.pace.tick(now + HOUR / 2);
+        assert_eq!(judged(Verdict::TimedOut), Verdict::OwnShortage);
+        assert_eq!(judged(Verdict::Stalled), Verdict::OwnShortage);
+        assert_eq!(judged(Verdict::Connect), Verdict::Connect);
+        let reset = Verdict::Reset { stale: false };
+        assert_eq!(judged(reset), reset);
+        assert_eq!(late(&core, now, Verdict::TimedOut), Verdict::Deadline);
+        core.pace.tick(now + HOUR / 2);
+        assert_eq!(judged(Verdict::Stalled), Verdict::Stalled);
+    }
 }

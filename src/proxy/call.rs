@@ -445,7 +445,7 @@ impl<'c> Routed<'c, '_> {
             return Rejection::new(code, message).retry_after(1);
         }
         if attempts > 0 && self.short.get() {
-            let message = "this instance has no connection left for the call";
+            let message = "this instance has no connection left for the call, or is behind";
             return Rejection::new(ErrorCode::Overloaded, message).retry_after(1);
         }
         if attempts > 0 {

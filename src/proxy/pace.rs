@@ -52,6 +52,13 @@ impl Pace {
         });
     }
 
+    /// Whether the last turn came late: what has timed out meanwhile may have been in time, had
+    /// somebody looked.
+    #[inline]
+    pub fn was_late(&self) -> bool {
+        self.refuse_after.get() < NEVER
+    }
+
     /// Whether a call that begins now comes to a core that is behind for the second time in a row, with
     /// as many `calls` in flight.
     #[inline]
@@ -84,6 +91,17 @@ mod tests {
         assert!(!refused(&[275], 10_000));
         assert!(!refused(&[10_000], 275));
         assert!(!refused(&[10_000, 25], 10_000));
+    }
+
+    #[test]
+    fn a_late_turn_is_known_until_one_is_in_time() {
+        let pace = Pace::new(Moment(0));
+        let after = |millis: u64| pace.tick(Moment(millis * 1000));
+        assert!(!pace.was_late());
+        after(276);
+        assert!(pace.was_late());
+        after(301);
+        assert!(!pace.was_late());
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub enum Verdict {
     ClientError,
     /// No connection.
     Connect,
-    /// No connection, for want of something on our side.
+    /// No connection, for want of something on our side; or no answer in time, as far as a core
+    /// that is behind can tell.
     OwnShortage,
     /// The connection died. `stale` if it was a reused one and no response byte had come.
     Reset {

@@ -387,6 +387,7 @@ fn provider((position, country): (u16, &str)) -> Provider {
         endpoints: vec![Endpoint {
             id: EndpointId(position),
             rank: position.into(),
+            calls_max: None,
             addresses: vec![([127, 0, 0, 1], 9101).into()],
             authority: "127.0.0.1:9101".into(),
             prefix: "/v1".into(),

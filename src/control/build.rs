@@ -1,5 +1,7 @@
 //! A configuration becomes the tables that cores decide by.
 
+use std::num::NonZeroU32;
+
 use thiserror::Error;
 
 use super::discovery::fleet::Fleet;
@@ -183,9 +185,16 @@ fn build_provider<'e>(
             authority: endpoint.authority().into(),
             prefix: endpoint.prefix.as_str().into(),
             tls: endpoint.tls.clone(),
+            calls_max: None,
         })
     });
-    let endpoints = endpoints.collect::<Result<_, RegistryFull>>()?;
+    let mut endpoints: Vec<Endpoint> = endpoints.collect::<Result<_, RegistryFull>>()?;
+    if let (Some(capacity), 2..) = (provider.capacity, endpoints.len()) {
+        let part = capacity.get().div_ceil(endpoints.len() as u32);
+        endpoints
+            .iter_mut()
+            .for_each(|endpoint| endpoint.calls_max = NonZeroU32::new(part));
+    }
     Ok(Provider {
         id,
         name: provider.name.as_str().into(),

@@ -18,7 +18,7 @@ use super::reject::Rejection;
 use super::relay::Passage;
 use super::settle::{Attempt, Settlement};
 use super::supply::of_tier;
-use super::targets::Permit;
+use super::targets::{Permit, Wanted};
 use super::trail;
 use super::verdict::Verdict;
 use crate::base::Moment;
@@ -291,6 +291,10 @@ impl<'c> Routed<'c, '_> {
     ) -> Option<(Candidate, (Permit, Admission<'c>))> {
         let core = self.core;
         self.wish.walks().iter().find_map(|&walk| {
+            let wanted = Wanted {
+                firm: !walk.is_floating(),
+                ..Wanted::default()
+            };
             itinerary.order_by_merit(walk.is_floating() || self.ask.capability.by_merit);
             itinerary.next(|candidate| {
                 let provider = self.provider(candidate.provider())?;
@@ -300,7 +304,7 @@ impl<'c> Routed<'c, '_> {
                 let trail = self.trail(provider);
                 let permit = core.with_view(|view| {
                     let mut targets = core.targets.borrow_mut();
-                    targets.take(view, provider, trail, None, now)
+                    targets.take(view, provider, trail, wanted, now)
                 })?;
                 match self.wish.take(provider, walk) {
                     Some(admission) => Some((permit, admission)),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::core::Core;
-use super::targets::Permit;
+use super::targets::{Permit, Wanted};
 use super::verdict::Verdict;
 use crate::base::{EndpointId, Moment};
 use crate::policy::balance::Trail;
@@ -21,12 +21,16 @@ pub struct Tried<'p> {
     pub provider: &'p Provider,
     /// The endpoint that was tried.
     pub endpoint: EndpointId,
+    /// Whether the call has a reserved slot there.
+    pub firm: bool,
 }
 
 impl Core {
     /// Draws the consequences of an attempt's end for breakers and gates, here and everywhere.
     pub fn conclude(&self, tried: Tried<'_>, permit: &Permit, verdict: Verdict, now: Moment) {
-        let Tried { provider, endpoint } = tried;
+        let Tried {
+            provider, endpoint, ..
+        } = tried;
         permit.ended(verdict, now);
         let targets = [
             (Target::Provider(provider.id), permit.probes_provider()),
@@ -81,7 +85,11 @@ impl Core {
         verdict: Verdict,
         now: Moment,
     ) -> Option<Permit> {
-        let Tried { provider, endpoint } = tried;
+        let Tried {
+            provider,
+            endpoint,
+            firm,
+        } = tried;
         let permit = self.with_view(|view| {
             let mut targets = self.targets.borrow_mut();
             if matches!(verdict, Verdict::Reset { stale: true }) {
@@ -89,11 +97,15 @@ impl Core {
                     .endpoints
                     .iter()
                     .position(|known| known.id == endpoint)?;
-                return targets.take_again(view, provider, same, now);
+                return targets.take_again(view, provider, (same, firm), now);
             }
+            let other = Wanted {
+                not: Some(endpoint),
+                firm,
+            };
             verdict
                 .may_repeat()
-                .then(|| targets.take(view, provider, trail, Some(endpoint), now))?
+                .then(|| targets.take(view, provider, trail, other, now))?
         })?;
         if self.with_view(|view| view.board().take_repeat(provider.id)) {
             return Some(permit);

@@ -282,6 +282,7 @@ pub struct Attempt<'c> {
     candidate: Option<Candidate>,
     link: usize,
     jurisdiction: Jurisdiction,
+    firm: bool,
 }
 
 impl<'c> Attempt<'c> {
@@ -317,6 +318,7 @@ impl<'c> Attempt<'c> {
             permit,
             link: candidate.link(),
             jurisdiction: candidate.jurisdiction(),
+            firm: admission.supply() == Supply::Firm,
             candidate: Some(candidate),
         })
     }
@@ -346,6 +348,7 @@ impl<'c> Attempt<'c> {
         Tried {
             provider: self.provider,
             endpoint: self.endpoint.id,
+            firm: self.firm,
         }
     }
 

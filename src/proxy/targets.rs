@@ -2,6 +2,7 @@
 //! seen since. A core that sees a breaker's trip condition stops at once; the others follow when
 //! the office publishes.
 
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use super::verdict::Verdict;
@@ -128,6 +129,16 @@ impl Permit {
     }
 }
 
+/// Which endpoint of a provider a call may have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// Not this one.
+    pub not: Option<EndpointId>,
+    /// It has a reserved slot: one with as many calls as it should have takes it all the same, since
+    /// a floating call is about to go.
+    pub firm: bool,
+}
+
 /// Whether a target would let a call pass.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stance {
@@ -197,20 +208,18 @@ impl Targets {
     }
 
     /// Whether calls can be sent to the endpoint at all, whatever has become of those before.
-    fn is_there(&self, endpoint: &Endpoint, not: Option<EndpointId>) -> bool {
-        let ready = || self.loads.of(endpoint.id).ready_from().is_some();
-        Some(endpoint.id) != not && !endpoint.addresses.is_empty() && ready()
+    fn is_there(&self, endpoint: &Endpoint, wanted: Wanted) -> bool {
+        let load = self.loads.of(endpoint.id);
+        let has_room = |most: NonZeroU32| wanted.firm || load.outstanding() < most.get();
+        Some(endpoint.id) != wanted.not
+            && !endpoint.addresses.is_empty()
+            && load.ready_from().is_some()
+            && endpoint.calls_max.is_none_or(has_room)
     }
 
     /// How an endpoint stands, without taking anything.
-    fn stance(
-        &mut self,
-        view: &View,
-        endpoint: &Endpoint,
-        not: Option<EndpointId>,
-        now: Moment,
-    ) -> Stance {
-        if !self.is_there(endpoint, not) {
+    fn stance(&mut self, view: &View, endpoint: &Endpoint, wanted: Wanted, now: Moment) -> Stance {
+        if !self.is_there(endpoint, wanted) {
             return Stance::Closed;
         }
         let target = Target::Endpoint(endpoint.id);
@@ -230,17 +239,17 @@ impl Targets {
         &mut self,
         view: &View,
         provider: &Provider,
-        not: Option<EndpointId>,
+        wanted: Wanted,
         now: Moment,
     ) -> Option<usize> {
         let endpoints = &provider.endpoints;
         if let [only] = endpoints.as_slice() {
-            return self.is_there(only, not).then_some(0);
+            return self.is_there(only, wanted).then_some(0);
         }
         self.turn = self.turn.wrapping_add(1);
         let (one, other) = two_of(endpoints.len(), self.turn, self.random.next_u64())?;
         let mut stance = |position: usize| match endpoints.get(position) {
-            Some(endpoint) => self.stance(view, endpoint, not, now),
+            Some(endpoint) => self.stance(view, endpoint, wanted, now),
             None => Stance::Closed,
         };
         match (stance(one), stance(other)) {
@@ -269,14 +278,14 @@ impl Targets {
         view: &View,
         provider: &Provider,
         trail: &Trail,
-        not: Option<EndpointId>,
+        wanted: Wanted,
         now: Moment,
     ) -> Option<(usize, u64)> {
         let mut replicas = std::mem::take(&mut self.replicas);
         replicas.clear();
         let mut probe = None;
         for (position, endpoint) in provider.endpoints.iter().enumerate() {
-            match self.stance(view, endpoint, not, now) {
+            match self.stance(view, endpoint, wanted, now) {
                 Stance::Closed => {}
                 Stance::HalfOpen => probe = Some(position),
                 Stance::Open => replicas.push(self.replica(position, endpoint, now)),
@@ -310,7 +319,7 @@ impl Targets {
         self.loads.of(endpoint.id).burden(now)
     }
 
-    /// An endpoint of the provider that may be used now, other than `not`: by `trail` if there is
+    /// An endpoint of the provider that may be used now, as `wanted`: by `trail` if there is
     /// one. The one that is chosen counts as under way until the permit is dropped, if there was a
     /// choice.
     pub fn take(
@@ -318,11 +327,11 @@ impl Targets {
         view: &View,
         provider: &Provider,
         trail: Option<&Trail>,
-        not: Option<EndpointId>,
+        wanted: Wanted,
         now: Moment,
     ) -> Option<Permit> {
         let count = provider.endpoints.len();
-        if count == usize::from(not.is_some()) {
+        if count == usize::from(wanted.not.is_some()) {
             return None;
         }
         let target = Target::Provider(provider.id);
@@ -330,8 +339,8 @@ impl Targets {
         // Again if another core takes a probe slot in between: that endpoint is closed then.
         for _ in 0..count {
             let chosen = match trail {
-                Some(trail) => self.follow(view, provider, trail, not, now),
-                None => self.choose(view, provider, not, now).map(|it| (it, 0)),
+                Some(trail) => self.follow(view, provider, trail, wanted, now),
+                None => self.choose(view, provider, wanted, now).map(|it| (it, 0)),
             };
             let chosen = chosen.and_then(|it| Some((it, provider.endpoints.get(it.0)?)));
             let Some(((position, reading), endpoint)) = chosen else {
@@ -369,11 +378,11 @@ impl Targets {
         &mut self,
         view: &View,
         provider: &Provider,
-        position: usize,
+        (position, firm): (usize, bool),
         now: Moment,
     ) -> Option<Permit> {
         let endpoint = provider.endpoints.get(position)?;
-        if self.stance(view, endpoint, None, now) == Stance::Closed {
+        if self.stance(view, endpoint, Wanted { not: None, firm }, now) == Stance::Closed {
             return None;
         }
         let endpoint = endpoint.id;

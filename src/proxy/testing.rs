@@ -87,6 +87,7 @@ fn routes(endpoints: u16) -> Routes {
         id: EndpointId(id),
         addresses: vec![([127, 0, 0, 1], 9).into()],
         rank: u64::from(id),
+        calls_max: None,
         authority: "p.example".into(),
         prefix: "/v1".into(),
         tls: None,

@@ -230,6 +230,8 @@ pub struct Endpoint {
     /// A hash of its URL, by which all cores and instances prefer the same endpoint for the same
     /// conversation.
     pub rank: u64,
+    /// Its part of the provider's capacity, if that has one and there are several endpoints.
+    pub calls_max: Option<NonZeroU32>,
     /// The `Host` field value.
     pub authority: Box<str>,
     /// What goes in front of `/chat/completions`.

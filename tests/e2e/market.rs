@@ -300,18 +300,16 @@ fn before_its_commit_point_a_curtailed_call_moves_on_unseen() {
     let fleet = Upstream::in_turn(vec![silent(), silent(), Reply::chat("fleet")]);
     let backstop = Upstream::always(Reply::chat("home"));
     let srpd = setup(&fleet, &backstop).start();
-    let mut waiting = [(); 2].map(|()| {
+    let [mut poor, _rich] = ["4", "9"].map(|price| {
+        let ask = Ask::chat("smart").key(FLOATER);
         let mut client = srpd.connect();
-        client.send(Ask::chat("smart").key(FLOATER).bytes());
+        client.send(ask.field("X-Sovereign-Max-Price", price).bytes());
         client
     });
     fleet.wait_requests(2);
     assert_eq!(srpd.ask(&Ask::chat("smart").key(FIRM)).said(), "fleet");
     eventually("one has moved on", || backstop.count() == 1);
-    let moved = waiting
-        .iter_mut()
-        .find_map(|client| client.hears_more().then(|| client.response()));
-    let moved = moved.expect("one of the two");
+    let moved = poor.response();
     assert_eq!((moved.status, moved.said().as_str()), (200, "home"));
     assert_eq!(moved.field("x-sovereign-attempts"), Some("2"));
 }
@@ -322,17 +320,15 @@ fn a_curtailed_call_with_nowhere_to_go_is_told_when_to_come_back() {
     let fleet = Upstream::in_turn(vec![silent(), silent(), Reply::chat("fleet")]);
     let backstop = Upstream::always(Reply::chat("home"));
     let srpd = fleet_only(&fleet, &backstop).start();
-    let mut waiting = [(); 2].map(|()| {
+    let [mut poor, _rich] = ["4", "9"].map(|price| {
+        let ask = Ask::chat("smart").key(FLOATER);
         let mut client = srpd.connect();
-        client.send(Ask::chat("smart").key(FLOATER).bytes());
+        client.send(ask.field("X-Sovereign-Max-Price", price).bytes());
         client
     });
     fleet.wait_requests(2);
     assert_eq!(srpd.ask(&Ask::chat("smart").key(FIRM)).said(), "fleet");
-    let told = waiting
-        .iter_mut()
-        .find_map(|client| client.hears_more().then(|| client.response()));
-    let response = told.expect("one of the two");
+    let response = poor.response();
     response.assert_error(429, "capacity_error", Some("curtailed"), None);
     assert!(response.field("retry-after").is_some());
     assert_eq!(backstop.count(), 0);

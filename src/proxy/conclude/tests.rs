@@ -17,14 +17,18 @@ impl Bench {
         let provider = &self.snapshot.routes.providers[0];
         self.core.with_view(|view| {
             let mut targets = self.core.targets.borrow_mut();
-            targets.take(view, provider, None, None, NOW)
+            targets.take(view, provider, None, Wanted::default(), NOW)
         })
     }
 
     fn end(&self, permit: Permit, verdict: Verdict) {
         let provider = &self.snapshot.routes.providers[0];
         let endpoint = provider.endpoints[permit.endpoint].id;
-        let tried = Tried { provider, endpoint };
+        let tried = Tried {
+            provider,
+            endpoint,
+            firm: false,
+        };
         self.core.conclude(tried, &permit, verdict, NOW);
     }
 
@@ -46,7 +50,7 @@ fn places(bench: &Bench, calls: usize, trail: Option<&Trail>) -> Vec<usize> {
     let one = |_| {
         let taken = bench.core.with_view(|view| {
             let mut targets = bench.core.targets.borrow_mut();
-            targets.take(view, provider, trail, None, NOW)
+            targets.take(view, provider, trail, Wanted::default(), NOW)
         });
         taken.map(|permit| permit.endpoint)
     };

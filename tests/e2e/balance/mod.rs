@@ -5,7 +5,9 @@ mod prefix;
 use std::collections::BTreeSet;
 use std::thread;
 
-use crate::support::{Ask, Client, Instance, Reply, Setup, Upstream, delta, eventually, ms};
+use crate::support::{
+    Ask, Client, Instance, Refusing, Reply, Setup, Upstream, delta, eventually, ms,
+};
 
 /// An instance whose capability `smart` is served by a fleet of these, with `more` in its table.
 pub fn fleet(replicas: &[Upstream], backstop: &Upstream, more: &str) -> Setup {
@@ -202,4 +204,27 @@ fn a_new_replica_gets_its_share_gradually() {
     // A tenth of a share at first, and it may have grown to a few tenths on a slow machine.
     assert!(new.count() <= 3, "{}", new.count());
     assert!(old.count() - before >= 7);
+}
+
+#[test]
+fn a_capacity_is_shared_by_the_replicas_and_a_reserved_slot_is_above_that() {
+    const EVER: &str = "from = \"2020-01-01T00:00:00Z\"\nuntil = \"2100-01-01T00:00:00Z\"";
+    let (alive, dead) = (Upstream::always(endless()), Refusing::new());
+    let backstop = Upstream::always(Reply::chat("home"));
+    let reserved =
+        format!("[[reservation]]\nkey = \"acme\"\nprovider = \"fleet\"\nslots = 1\n{EVER}\n");
+    let srpd = of_urls(&[alive.url(), dead.url()], &backstop, "capacity = 6")
+        .raw(&reserved)
+        .start();
+    let begun: Vec<Client> = (0..3)
+        .map(|_| begin(&srpd, &Ask::stream("smart")))
+        .collect();
+    assert_eq!((alive.count(), backstop.count()), (3, 0));
+    // Its half of the capacity is in use; the other half is where nobody answers.
+    assert_eq!(srpd.ask(&Ask::chat("smart")).said(), "home");
+    assert_eq!(alive.count(), 3);
+    let firm = Ask::stream("smart").field("X-Sovereign-Supply", "firm");
+    let reserved = begin(&srpd, &firm);
+    assert_eq!(alive.count(), 4);
+    drop((begun, reserved));
 }

@@ -101,8 +101,10 @@ impl Chain {
             inside |= Links::from(residency.allows(link.jurisdiction)) << position;
         }
         (inside != 0).then_some(Itinerary {
-            chain: self,
+            links: &self.links,
+            merit: &self.merit,
             by_merit: false,
+            backstops: self.backstops,
             untried: inside,
             repeatable: 0,
             attempts: 0,
@@ -207,11 +209,15 @@ impl Candidate {
 /// One call's way along a chain, within its border and its attempts.
 #[derive(Debug)]
 pub struct Itinerary<'c> {
-    chain: &'c Chain,
-    /// Whether the cheapest comes first.
+    links: &'c [Link],
+    /// Positions, the cheapest first.
+    merit: &'c [u8],
+    /// Whether they are gone along in that order.
     by_merit: bool,
     /// Inside the border, and not tried yet.
     untried: Links,
+    /// The chain's backstops, on either side of the border.
+    backstops: Links,
     /// Tried once, and not repeated yet.
     repeatable: Links,
     attempts: u32,
@@ -241,7 +247,7 @@ impl Itinerary<'_> {
             return None;
         }
         let first = if self.last_is_kept() {
-            self.untried & self.chain.backstops
+            self.untried & self.backstops
         } else {
             0
         };
@@ -250,41 +256,69 @@ impl Itinerary<'_> {
             .or_else(|| self.offer(others, &mut take))
     }
 
+    #[inline]
     fn offer<T>(
         &mut self,
         mut offered: Links,
         take: &mut impl FnMut(&Candidate) -> Option<T>,
     ) -> Option<(Candidate, T)> {
-        let mut merit = self.chain.merit.iter();
+        if self.by_merit && offered.count_ones() > 1 {
+            return self.offer_by_merit(offered, take);
+        }
         while offered != 0 {
-            let position = match self.by_merit {
-                false => offered.trailing_zeros() as usize,
-                true => usize::from(*merit.next()?),
-            };
+            let position = offered.trailing_zeros() as usize;
             let bit = 1 << position;
-            if offered & bit == 0 {
-                continue;
-            }
             offered &= !bit;
-            let candidate = Candidate {
-                position,
-                link: *self.chain.links.get(position)?,
-                repeat: false,
-            };
+            let candidate = self.candidate(position)?;
             if let Some(permit) = take(&candidate) {
-                self.untried &= !bit;
-                self.repeatable |= bit;
-                self.attempts += 1;
+                self.taken(bit);
                 return Some((candidate, permit));
             }
         }
         None
     }
 
+    /// Out of line: it would keep the other way from being put where it is used.
+    #[inline(never)]
+    fn offer_by_merit<T>(
+        &mut self,
+        offered: Links,
+        take: &mut impl FnMut(&Candidate) -> Option<T>,
+    ) -> Option<(Candidate, T)> {
+        for &position in self.merit {
+            let bit = 1 << position;
+            if offered & bit == 0 {
+                continue;
+            }
+            let candidate = self.candidate(usize::from(position))?;
+            if let Some(permit) = take(&candidate) {
+                self.taken(bit);
+                return Some((candidate, permit));
+            }
+        }
+        None
+    }
+
+    #[inline(always)]
+    fn candidate(&self, position: usize) -> Option<Candidate> {
+        Some(Candidate {
+            position,
+            link: *self.links.get(position)?,
+            repeat: false,
+        })
+    }
+
+    #[inline(always)]
+    fn taken(&mut self, bit: Links) {
+        self.untried &= !bit;
+        self.repeatable |= bit;
+        self.attempts += 1;
+    }
+
     /// Whether [`Itinerary::repeat`] would succeed: asked before anything is taken for a repeat
     /// that must be given back if it can't be made.
     pub fn may_repeat(&self, after: &Candidate) -> bool {
-        let ours = self.chain.links.get(after.position) == Some(&after.link);
+        let ours = self.links.get(after.position) == Some(&after.link);
         let spent = self.attempts >= self.max_attempts || self.last_is_kept();
         ours && self.repeatable & (1 << after.position) != 0 && !spent
     }
@@ -317,7 +351,7 @@ impl Itinerary<'_> {
     fn last_is_kept(&self) -> bool {
         self.attempts > 0
             && self.max_attempts - self.attempts == 1
-            && self.untried & self.chain.backstops != 0
+            && self.untried & self.backstops != 0
     }
 }
 

@@ -49,7 +49,7 @@ pub enum ChainError {
 pub struct Chain {
     links: Vec<Link>,
     backstops: Links,
-    /// Positions, the cheapest first.
+    /// Positions, the cheapest first; none if that is the chain's own order.
     merit: Vec<u8>,
 }
 
@@ -70,12 +70,10 @@ impl Chain {
             }
             backstops |= Links::from(link.backstop) << second;
         }
-        // A position fits: there are no more than bits in a word.
-        let merit = (0..links.len()).map(|position| position as u8).collect();
         Ok(Chain {
             links,
             backstops,
-            merit,
+            merit: Vec::new(),
         })
     }
 
@@ -83,8 +81,13 @@ impl Chain {
     /// the same cost in the chain's own order.
     pub fn set_costs(&mut self, cost: impl Fn(&Link) -> u64) {
         let links = &self.links;
-        self.merit
-            .sort_by_key(|&position| (cost(&links[usize::from(position)]), position));
+        // A position fits: there are no more than bits in a word.
+        let mut merit: Vec<u8> = (0..links.len()).map(|position| position as u8).collect();
+        merit.sort_by_key(|&position| (cost(&links[usize::from(position)]), position));
+        if merit.is_sorted() {
+            merit.clear();
+        }
+        self.merit = merit;
     }
 
     /// The links, in order.
@@ -229,7 +232,7 @@ impl Itinerary<'_> {
     /// chain has them. The border stays where it is: what is beyond it is in no order.
     #[inline]
     pub fn order_by_merit(&mut self, by_merit: bool) {
-        self.by_merit = by_merit;
+        self.by_merit = by_merit && !self.merit.is_empty();
     }
 
     /// The next candidate in order that `take` accepts, with what `take` made of it; counts an
@@ -262,7 +265,7 @@ impl Itinerary<'_> {
         mut offered: Links,
         take: &mut impl FnMut(&Candidate) -> Option<T>,
     ) -> Option<(Candidate, T)> {
-        if self.by_merit && offered.count_ones() > 1 {
+        if self.by_merit {
             return self.offer_by_merit(offered, take);
         }
         while offered != 0 {

@@ -294,13 +294,16 @@ fn a_firm_call_displaces_the_lowest_bid_and_then_the_youngest() {
     );
 }
 
-#[test]
-fn before_its_commit_point_a_curtailed_call_moves_on_unseen() {
+/// A provider that answers its third call only.
+fn silent_twice() -> Upstream {
     let silent = || Reply::new().stall();
-    let fleet = Upstream::in_turn(vec![silent(), silent(), Reply::chat("fleet")]);
-    let backstop = Upstream::always(Reply::chat("home"));
-    let srpd = setup(&fleet, &backstop).start();
-    let [mut poor, _rich] = ["4", "9"].map(|price| {
+    Upstream::in_turn(vec![silent(), silent(), Reply::chat("fleet")])
+}
+
+/// Two floating calls that wait for such a provider, the first of which bids less; a firm call has
+/// taken its slot.
+fn displaced(srpd: &Instance, fleet: &Upstream) -> [Client; 2] {
+    let waiting = ["4", "9"].map(|price| {
         let ask = Ask::chat("smart").key(FLOATER);
         let mut client = srpd.connect();
         client.send(ask.field("X-Sovereign-Max-Price", price).bytes());
@@ -308,6 +311,15 @@ fn before_its_commit_point_a_curtailed_call_moves_on_unseen() {
     });
     fleet.wait_requests(2);
     assert_eq!(srpd.ask(&Ask::chat("smart").key(FIRM)).said(), "fleet");
+    waiting
+}
+
+#[test]
+fn before_its_commit_point_a_curtailed_call_moves_on_unseen() {
+    let fleet = silent_twice();
+    let backstop = Upstream::always(Reply::chat("home"));
+    let srpd = setup(&fleet, &backstop).start();
+    let [mut poor, _rich] = displaced(&srpd, &fleet);
     eventually("one has moved on", || backstop.count() == 1);
     let moved = poor.response();
     assert_eq!((moved.status, moved.said().as_str()), (200, "home"));
@@ -316,18 +328,10 @@ fn before_its_commit_point_a_curtailed_call_moves_on_unseen() {
 
 #[test]
 fn a_curtailed_call_with_nowhere_to_go_is_told_when_to_come_back() {
-    let silent = || Reply::new().stall();
-    let fleet = Upstream::in_turn(vec![silent(), silent(), Reply::chat("fleet")]);
+    let fleet = silent_twice();
     let backstop = Upstream::always(Reply::chat("home"));
     let srpd = fleet_only(&fleet, &backstop).start();
-    let [mut poor, _rich] = ["4", "9"].map(|price| {
-        let ask = Ask::chat("smart").key(FLOATER);
-        let mut client = srpd.connect();
-        client.send(ask.field("X-Sovereign-Max-Price", price).bytes());
-        client
-    });
-    fleet.wait_requests(2);
-    assert_eq!(srpd.ask(&Ask::chat("smart").key(FIRM)).said(), "fleet");
+    let [mut poor, _rich] = displaced(&srpd, &fleet);
     let response = poor.response();
     response.assert_error(429, "capacity_error", Some("curtailed"), None);
     assert!(response.field("retry-after").is_some());

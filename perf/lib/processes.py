@@ -1,5 +1,6 @@
 """Servers on a CPU of their own, what they cost, and the machine that they run on."""
 
+import atexit
 import dataclasses
 import datetime
 import hashlib
@@ -169,6 +170,12 @@ def rise():
     if group.exists():
         group.write_text("-20")
     os.nice(-20)
+    # What the kernel does for these processes in threads of its own must not come last.
+    for name in pathlib.Path("/proc").glob("[0-9]*/comm"):
+        if name.read_text().startswith("ksoftirqd/"):
+            thread = int(name.parent.name)
+            atexit.register(os.setpriority, os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread))
+            os.setpriority(os.PRIO_PROCESS, thread, -20)
 
 
 def certificate(directory):

@@ -235,14 +235,14 @@ mod tests {
         let now = core.now();
         let judged = |verdict| late(&core, now + HOUR, verdict);
         assert_eq!(judged(Verdict::TimedOut), Verdict::TimedOut);
-        core.pace.tick(now + HOUR / 2);
+        core.pace.tick(now + HOUR / 2, 1);
         assert_eq!(judged(Verdict::TimedOut), Verdict::OwnShortage);
         assert_eq!(judged(Verdict::Stalled), Verdict::OwnShortage);
         assert_eq!(judged(Verdict::Connect), Verdict::Connect);
         let reset = Verdict::Reset { stale: false };
         assert_eq!(judged(reset), reset);
         assert_eq!(late(&core, now, Verdict::TimedOut), Verdict::Deadline);
-        core.pace.tick(now + HOUR / 2);
+        core.pace.tick(now + HOUR / 2, 1);
         assert_eq!(judged(Verdict::Stalled), Verdict::Stalled);
     }
 }

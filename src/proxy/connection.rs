@@ -283,7 +283,7 @@ fn admit(
         let message = "this instance has as many calls in flight as it may hold";
         return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));
     }
-    if core.pace.is_behind(settlement.started(), core.calls.get()) {
+    if core.pace.is_behind(core.calls.get()) {
         let message = "this instance has more to do than it can";
         return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));
     }

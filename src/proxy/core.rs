@@ -331,11 +331,16 @@ impl Core {
         histograms.record_call(capability, Duration::from_micros(record.total_us));
     }
 
-    /// The sweeper's turn: late sockets are shut down, and now and then the house is tidied.
+    /// The end of a turn that had `begun` when all that is ready now was: sockets that were late then
+    /// are shut down. What came in time has been seen, however late this core is itself.
+    pub fn turned(&self, begun: Moment) {
+        self.pace.tick(self.now(), self.calls.get());
+        self.deadlines.sweep(begun);
+    }
+
+    /// The sweeper's tick: now and then the house is tidied.
     pub fn sweep(&self) {
         let now = self.now();
-        self.pace.tick(now);
-        self.deadlines.sweep(now);
         self.curtail();
         let routes = self.routes();
         let mut leases = self.leases.borrow_mut();

@@ -1,6 +1,6 @@
-//! Whether a core keeps up with what comes. Everything that is ready has its turn before the sweeper
-//! has its own: how late the sweeper is, is how long everybody waits. To know costs a call nothing
-//! but a comparison.
+//! Whether a core keeps up with what comes. Everything that is ready has its turn before the next one
+//! begins: how long a turn takes is how long everybody waits. To know costs a call nothing but a
+//! comparison.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -8,47 +8,65 @@ use std::time::Duration;
 use crate::base::Moment;
 use crate::net::deadline::TICK;
 
-/// A core is behind if its turns take so much longer than a sweeper's tick. A call has a handful of
-/// turns: those which are let in are still answered within a second or two, and a burst that is over
-/// by then is refused nobody.
-const BEHIND: Duration = Duration::from_millis(250);
+/// A core is late if a turn takes so much longer than a sweeper's tick. A call has a handful of turns:
+/// those which are let in are still answered within a second or two, and a burst that is over by then
+/// is refused nobody.
+const BEHIND: Duration = Duration::from_millis(350);
+const IN_TIME: Duration = TICK.saturating_add(BEHIND);
 
 /// With so few calls, that a core is late is somebody else's doing, and to refuse them helps nobody.
 const FEW: usize = 64;
 
-/// The end of time.
-const NEVER: Moment = Moment(u64::MAX);
+/// What a first late turn leaves room for: a quarter more calls than there are.
+const AT_FIRST: usize = 4;
+
+/// Each further one takes off what it was too long by: no less than an eighth, no more than a third.
+const LESS_MIN: usize = 8;
+const LESS_MAX: usize = 3;
+
+/// Each turn in time gives a thirty-second part back.
+const MORE: usize = 32;
 
 /// A core's pace. One late turn says little: the machine, or somebody's work, may have held the core
-/// up once. Who is late twice in a row has more to do than it can, and takes on nothing until it is
-/// in time again: what it has begun lasts for longer than a turn.
+/// up once. Who is late again has more to do than it can, and takes on so many calls at a time as keep
+/// it in time, found as TCP finds its window: down quickly while it is late, up slowly while it isn't,
+/// and gone once not half of it is used.
 #[derive(Debug)]
 pub struct Pace {
-    /// Later than this, the sweeper finds that it was late.
+    /// Later than this, a turn ends late.
     late_after: Cell<Moment>,
-    /// Later than this, no call is taken on.
-    refuse_after: Cell<Moment>,
+    was_late: Cell<bool>,
+    calls_max: Cell<usize>,
 }
 
 impl Pace {
     /// A core that keeps up.
     pub fn new(now: Moment) -> Pace {
         Pace {
-            late_after: Cell::new(now + TICK + BEHIND),
-            refuse_after: Cell::new(NEVER),
+            late_after: Cell::new(now + IN_TIME),
+            was_late: Cell::new(false),
+            calls_max: Cell::new(usize::MAX),
         }
     }
 
-    /// The sweeper's turn has come.
-    pub fn tick(&self, now: Moment) {
-        let is_late = now > self.late_after.get();
-        let was_late = self.refuse_after.get() < NEVER;
-        let late_after = now + TICK + BEHIND;
-        self.late_after.set(late_after);
-        self.refuse_after.set(match (was_late, is_late) {
-            (_, false) => NEVER,
-            (false, true) => late_after,
-            (true, true) => Moment(0),
+    /// A turn has ended, with so many `calls` in flight.
+    pub fn tick(&self, now: Moment, calls: usize) {
+        let late_after = self.late_after.replace(now + IN_TIME);
+        let is_late = now > late_after;
+        self.was_late.set(is_late);
+        let bound = self.calls_max.get();
+        let is_bound = bound < usize::MAX;
+        self.calls_max.set(match (is_late, is_bound) {
+            (true, true) => {
+                let calls = bound.min(calls);
+                let took = IN_TIME + now.since(late_after);
+                let served = (calls as f64 * IN_TIME.div_duration_f64(took)) as usize;
+                FEW.max(served.clamp(calls - calls / LESS_MAX, calls - calls / LESS_MIN))
+            }
+            (true, false) => (2 * FEW).max(calls + calls / AT_FIRST),
+            (false, true) if calls < bound / 2 => usize::MAX,
+            (false, true) => bound + bound / MORE + 1,
+            (false, false) => bound,
         });
     }
 
@@ -56,14 +74,14 @@ impl Pace {
     /// somebody looked.
     #[inline]
     pub fn was_late(&self) -> bool {
-        self.refuse_after.get() < NEVER
+        self.was_late.get()
     }
 
-    /// Whether a call that begins now comes to a core that is behind for the second time in a row, with
-    /// as many `calls` in flight.
+    /// Whether so many `calls` in flight, the one that begins now among them, are more than the core
+    /// can serve in time.
     #[inline]
-    pub fn is_behind(&self, now: Moment, calls: usize) -> bool {
-        now > self.refuse_after.get() && calls > FEW
+    pub fn is_behind(&self, calls: usize) -> bool {
+        calls > self.calls_max.get()
     }
 }
 
@@ -71,46 +89,52 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// The sweeper's turns after so many milliseconds each; and whether a call that begins so many
-    /// after the last is refused.
-    fn refused(turns: &[u64], then: u64) -> bool {
+    /// A core that had turns of so many milliseconds each, with `calls` in flight.
+    fn after(turns: &[u64], calls: usize) -> Pace {
         let mut now = Moment(0);
         let pace = Pace::new(now);
         for turn in turns {
             now = now + Duration::from_millis(*turn);
-            pace.tick(now);
+            pace.tick(now, calls);
         }
-        let now = now + Duration::from_millis(then);
-        assert!(!pace.is_behind(now, FEW));
-        pace.is_behind(now, FEW + 1)
+        pace
     }
 
     #[test]
     fn a_core_that_was_held_up_once_refuses_nobody() {
-        assert!(!refused(&[25, 25], 10_000));
-        assert!(!refused(&[275], 10_000));
-        assert!(!refused(&[10_000], 275));
-        assert!(!refused(&[10_000, 25], 10_000));
+        assert!(!after(&[25, 25], 1000).is_behind(100_000));
+        assert!(!after(&[375], 1000).is_behind(100_000));
+        for held_up in [after(&[10_000], 1000), after(&[10_000, 25], 1000)] {
+            assert!(!held_up.is_behind(1000 + 250));
+        }
+        // Who goes on as before is as free as before; so is who was held up with few calls.
+        let pace = after(&[10_000], 1000);
+        pace.tick(Moment(10_025_000), 600);
+        assert!(!pace.is_behind(100_000));
+        assert!(!after(&[10_000, 10_000, 10_000], 10).is_behind(FEW));
     }
 
     #[test]
     fn a_late_turn_is_known_until_one_is_in_time() {
-        let pace = Pace::new(Moment(0));
-        let after = |millis: u64| pace.tick(Moment(millis * 1000));
-        assert!(!pace.was_late());
-        after(276);
-        assert!(pace.was_late());
-        after(301);
-        assert!(!pace.was_late());
+        assert!(!after(&[], 1).was_late());
+        assert!(after(&[376], 1).was_late());
+        assert!(!after(&[376, 25], 1).was_late());
     }
 
     #[test]
-    fn a_core_that_is_late_again_does() {
-        // While the second is still under way, too.
-        assert!(refused(&[276], 276));
-        assert!(!refused(&[276], 275));
-        assert!(refused(&[25, 400, 290], 0));
-        assert!(refused(&[25, 400, 290, 290], 0));
-        assert!(!refused(&[25, 400, 290, 275], 10_000));
+    fn a_core_that_is_late_again_takes_on_less() {
+        let most = |turns: &[u64]| after(turns, 960).calls_max.get();
+        assert_eq!(most(&[376]), 1200);
+        assert_eq!(most(&[376, 376]), 840, "an eighth less at least");
+        assert_eq!(most(&[376, 10_000]), 640, "a third less at most");
+        assert_eq!(most(&[376, 450]), 800, "what it was too late by");
+        assert_eq!(most(&[376, 376, 376]), 735, "and again");
+        assert_eq!(
+            most(&[376, 376, 375]),
+            840 + 26 + 1,
+            "in time, it takes on more"
+        );
+        assert!(after(&[376, 376], 960).is_behind(841));
+        assert!(!after(&[376, 376], 960).is_behind(840));
     }
 }

@@ -50,7 +50,7 @@ fn a_core_that_is_behind_refuses_calls_until_it_is_in_time() {
         let mut client = srpd.connect();
         srpd.signal("STOP");
         client.send(Ask::chat("smart").bytes());
-        std::thread::sleep(ms(350));
+        std::thread::sleep(ms(450));
         srpd.signal("CONT");
         client.response()
     };

@@ -215,6 +215,11 @@ impl Setup {
         let authority = authority(directory);
         let mut text = String::new();
         let mut sections = self.sections.clone();
+        // A machine that is busy with something else is no reason to end an instance.
+        let timeouts = sections.entry("timeouts".to_owned()).or_default();
+        if !timeouts.contains("stall =") {
+            timeouts.push_str("stall = \"20s\"\n");
+        }
         let instance = sections.entry("instance".to_owned()).or_default();
         if !instance.contains("cores =") {
             instance.push_str("cores = 2\n");

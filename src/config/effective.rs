@@ -122,6 +122,7 @@ fn market(market: &Market) -> Value {
         "interval": duration(market.interval),
         "price_cap": market.price_cap.to_string(),
         "adders": adders.collect::<BTreeMap<_, _>>(),
+        "bookings": market.bookings.path.to_string_lossy(),
     })
 }
 

@@ -1,10 +1,12 @@
 //! `[market]` and `[[reservation]]`: what slots cost, and whose they are.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::model::{Market, Reservation, ReservedAt};
+use super::Surroundings;
+use super::model::{BookingsFile, Market, Reservation, ReservedAt};
 use super::provider::Draft;
 use super::reader::{Table, Text, Value};
 use super::values::Names;
@@ -22,10 +24,20 @@ const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// `market.price_cap`: 100.
 const PRICE_CAP: u64 = 100_000_000;
 
+/// What bookings are kept in, in the directory of the instance's state.
+const BOOKINGS: &str = "reservations.redb";
+
+/// Where the state lies if the service manager doesn't say.
+const STATE_DIRECTORY: &str = "/var/lib/srpd";
+
 const HOUR: i64 = 3600;
 
 /// Reads `[market]`. Its `adders` name locations of `providers`.
-pub(super) fn read(table: Table<'_>, providers: &[Draft<'_>]) -> Market {
+pub(super) fn read(
+    table: Table<'_>,
+    providers: &[Draft<'_>],
+    surroundings: &Surroundings<'_>,
+) -> Market {
     let interval = table.duration("interval", INTERVAL);
     if interval < INTERVAL_MIN
         && let Some(value) = table.get("interval")
@@ -39,6 +51,7 @@ pub(super) fn read(table: Table<'_>, providers: &[Draft<'_>]) -> Market {
             .or(Price::from_micros(PRICE_CAP))
             .unwrap_or(Price::MAX),
         adders: adders(&table, providers),
+        bookings: bookings(&table, surroundings),
     };
     for provider in providers {
         let (Some(offer), Some(at)) = (provider.price, &provider.price_at) else {
@@ -55,6 +68,30 @@ pub(super) fn read(table: Table<'_>, providers: &[Draft<'_>]) -> Market {
     }
     table.finish();
     market
+}
+
+/// Where bookings are kept: what the file says, else in the directory that systemd has made for the
+/// state (`StateDirectory=`, systemd.exec(5)), of several the first.
+fn bookings(table: &Table<'_>, surroundings: &Surroundings<'_>) -> BookingsFile {
+    const EXPECTED: &str = "the path of a file";
+    let written = table.get("bookings");
+    let text = written.as_ref().and_then(|value| value.text(EXPECTED));
+    if let Some(text) = text {
+        if text.text.is_empty() {
+            text.at.fail(format!("expected {EXPECTED}, found none"));
+        }
+        return BookingsFile {
+            path: surroundings.directory.join(text.text),
+            named: true,
+        };
+    }
+    let state = (surroundings.env)("STATE_DIRECTORY");
+    let state = state.as_deref().and_then(|list| list.split(':').next());
+    let state = state.filter(|first| !first.is_empty());
+    BookingsFile {
+        path: Path::new(state.unwrap_or(STATE_DIRECTORY)).join(BOOKINGS),
+        named: false,
+    }
 }
 
 fn adders(table: &Table<'_>, providers: &[Draft<'_>]) -> Vec<(String, Price)> {

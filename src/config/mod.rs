@@ -157,7 +157,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         figures::retry(root.table("retry")),
     );
     let log = figures::log(root.table("log"));
-    let market = market::read(root.table("market"), &providers);
+    let market = market::read(root.table("market"), &providers, surroundings);
     let context = market::Context {
         keys: &key_names,
         providers: &providers,

@@ -141,6 +141,18 @@ pub struct Market {
     pub price_cap: Price,
     /// Congestion adders: location, price added for work that lands there.
     pub adders: Vec<(String, Price)>,
+    /// Where bookings are kept.
+    pub bookings: BookingsFile,
+}
+
+/// `market.bookings`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookingsFile {
+    /// It need not exist: then nothing is booked.
+    pub path: PathBuf,
+    /// Whether the configuration says so; else it is the usual place, which an instance that books
+    /// nothing need not be allowed to look at.
+    pub named: bool,
 }
 
 impl Market {

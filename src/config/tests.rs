@@ -209,14 +209,47 @@ fn defaults_are_those_of_the_example() {
     assert_eq!(format!("{:?}", config.retry), format!("{:?}", whole.retry));
     assert_eq!(format!("{:?}", config.log), format!("{:?}", whole.log));
     let (market, theirs) = (&config.market, &whole.market);
-    let figures = (market.interval, market.price_cap);
-    assert_eq!(figures, (theirs.interval, theirs.price_cap));
+    let figures = (market.interval, market.price_cap, &market.bookings.path);
+    let theirs = (theirs.interval, theirs.price_cap, &theirs.bookings.path);
+    assert_eq!(figures, theirs);
     // The vendor of the base overrides nothing, the backstop of the example neither.
     assert_eq!(config.providers[1].breaker, whole.providers[0].breaker);
     let (mine, theirs) = (&config.instance, &whole.instance);
     assert_eq!((&mine.listen, mine.admin), (&theirs.listen, theirs.admin));
     assert_eq!((&mine.cores, mine.driver), (&theirs.cores, theirs.driver));
     assert_eq!(mine.expose_providers, theirs.expose_providers);
+}
+
+#[test]
+fn bookings_lie_where_the_file_says_or_in_the_state_directory() {
+    let fixture = Fixture::new();
+    let file = |more: &str, state: Option<&str>| {
+        let text = base(&fixture) + more;
+        let path = fixture.directory.path().join("srpd.toml");
+        let env = |name: &str| match name {
+            "STATE_DIRECTORY" => state.map(str::to_owned),
+            _ => None,
+        };
+        let config = parse(&text, &path, fixture.now, &env);
+        let file = config
+            .unwrap_or_else(|errors| panic!("{errors}"))
+            .market
+            .bookings;
+        (file.path, file.named)
+    };
+    let of = |path: &str, named| (path.into(), named);
+    let usual = "/var/lib/srpd/reservations.redb";
+    assert_eq!(file("", None), of(usual, false));
+    assert_eq!(file("", Some("")), of(usual, false));
+    assert_eq!(file("", Some("/s/a")), of("/s/a/reservations.redb", false));
+    assert_eq!(
+        file("", Some("/s/a:/s/b")),
+        of("/s/a/reservations.redb", false)
+    );
+    let own = "[market]\nbookings = \"/b.redb\"\n";
+    assert_eq!(file(own, Some("/s/a")), of("/b.redb", true));
+    let beside = file("[market]\nbookings = \"b.redb\"\n", None);
+    assert_eq!(beside, (fixture.directory.path().join("b.redb"), true));
 }
 
 /// The example of the documentation: its authority is the fixture's.

@@ -48,6 +48,10 @@ pub fn check_live(old: &Config, new: &Config, now: Timestamp) -> Result<(), Relo
         ("instance.admin", before.admin != after.admin),
         ("instance.cores", before.cores != after.cores),
         ("instance.driver", before.driver != after.driver),
+        (
+            "market.bookings",
+            old.market.bookings.path != new.market.bookings.path,
+        ),
         ("log.format", old.log.format != new.log.format),
         ("log.level", old.log.level != new.log.level),
     ];
@@ -86,13 +90,15 @@ mod tests {
         assert!(check_live(&old, &new, now).is_ok());
         new.instance.driver = Driver::Epoll;
         new.instance.listen.clear();
+        new.market.bookings.path = "/elsewhere".into();
         let error = check_live(&old, &new, now)
             .expect_err("refused")
             .to_string();
         assert_eq!(
             error,
             "instance.listen: changing it needs a restart; \
-             instance.driver: changing it needs a restart"
+             instance.driver: changing it needs a restart; \
+             market.bookings: changing it needs a restart"
         );
     }
 }

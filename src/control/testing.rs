@@ -160,6 +160,10 @@ pub fn config() -> Config {
             interval: Duration::from_secs(300),
             price_cap: Price::MAX,
             adders: Vec::new(),
+            bookings: BookingsFile {
+                path: "/nowhere/reservations.redb".into(),
+                named: false,
+            },
         },
         log: Log {
             format: LogFormat::Json,

@@ -29,6 +29,18 @@ pub enum Origin {
     Booked(u64),
 }
 
+impl Origin {
+    /// The number of a booking's id; none if it isn't one.
+    pub fn number(id: &str) -> Option<u64> {
+        let digits = id.strip_prefix("res_")?;
+        let lower = digits
+            .bytes()
+            .all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+        let whole = digits.len() == 16 && lower;
+        whole.then(|| u64::from_str_radix(digits, 16).ok())?
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -81,11 +93,29 @@ pub enum BookingError {
         message: String,
     },
     /// It doesn't fit.
-    #[error("{}", overbooked(.0))]
+    #[error("{}", shown(.0))]
     Overbooked(Overbooked),
 }
 
-fn invalid(member: &'static str, message: impl Into<String>) -> BookingError {
+impl BookingError {
+    /// The member of the order that is to blame, if it is one.
+    pub fn member(&self) -> Option<&'static str> {
+        match self {
+            BookingError::Invalid { member, .. } => Some(member),
+            BookingError::Overbooked(Overbooked::Full { .. }) => Some("slots"),
+            BookingError::Overbooked(_) => None,
+        }
+    }
+}
+
+fn shown(error: &Overbooked) -> String {
+    match error {
+        Overbooked::Full { .. } => format!("slots: {}", overbooked(error)),
+        _ => overbooked(error),
+    }
+}
+
+pub(super) fn invalid(member: &'static str, message: impl Into<String>) -> BookingError {
     BookingError::Invalid {
         member,
         message: message.into(),
@@ -292,6 +322,23 @@ mod tests {
         assert_eq!(book.cancel(2), Some(booking(2, 10, 20)));
         assert_eq!(book.cancel(2), None);
         assert_eq!(book.add(booking(3, 5, 15)), Ok(()));
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_is_written_and_not_otherwise() {
+        for number in [0, 255, u64::MAX] {
+            let id = Origin::Booked(number).to_string();
+            assert_eq!(Origin::number(&id), Some(number), "{id}");
+        }
         assert_eq!(Origin::Booked(255).to_string(), "res_00000000000000ff");
+        for id in [
+            "",
+            "file",
+            "res_ff",
+            "res_00000000000000FF",
+            "res_+0000000000000ff",
+        ] {
+            assert_eq!(Origin::number(id), None, "{id}");
+        }
     }
 }

@@ -3,7 +3,9 @@
 
 pub mod book;
 pub mod exchange;
+pub mod order;
+pub mod store;
 pub mod trading;
 
-pub use book::{Booking, BookingError, Origin};
+pub use book::{Booking, BookingError, Order, Origin};
 pub use exchange::{Exchange, Point};

@@ -1,6 +1,8 @@
-//! The admin plane: HTTP on its own listener, read-only but for the draining of endpoints. It runs
-//! on the office's thread, where no handler ever waits: what a slow client delays is its own
-//! connection.
+//! The admin plane: HTTP on its own listener, read-only but for the draining of endpoints and the
+//! booking of reservations. It runs on the office's thread, where no handler ever blocks: what a
+//! slow client or a slow disk delays is its own connection.
+
+mod reservations;
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Body;
+use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -47,6 +49,7 @@ const LAST_RESPONSE_WITHIN: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const REQUEST_ID: &str = "x-request-id";
+const SHOULD_RETRY: &str = "x-should-retry";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -72,12 +75,19 @@ pub async fn serve(listener: TcpListener, desk: Rc<RefCell<Desk>>) {
 }
 
 async fn connection(stream: TcpStream, desk: Rc<RefCell<Desk>>, _place: OwnedSemaphorePermit) {
-    let service = service_fn(move |request| {
-        let mut reply = reply(&desk, &request);
-        if let Some(id) = request_id(&request) {
-            reply.headers_mut().insert(REQUEST_ID, id);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let desk = Rc::clone(&desk);
+        async move {
+            let id = request_id(&request);
+            let mut reply = match reservations::asked(request.uri().path()) {
+                Some(which) => reservations::reply(&desk, which, request).await,
+                None => reply(&desk, &request),
+            };
+            if let Some(id) = id {
+                reply.headers_mut().insert(REQUEST_ID, id);
+            }
+            Ok::<_, Infallible>(reply)
         }
-        async { Ok::<_, Infallible>(reply) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -137,11 +147,8 @@ fn act<B: Body>(desk: &RefCell<Desk>, request: &Request<B>, drain: bool) -> Repl
     if *request.method() != Method::POST {
         return not_allowed("An endpoint is drained with POST", "POST");
     }
-    // A browser can be made to send a POST to this address by any page. It always says so, and
-    // nobody else does.
-    if request.headers().contains_key(ORIGIN) {
-        let message = "The admin plane doesn't act on behalf of web pages";
-        return error(ErrorCode::BadRequest, message);
+    if let Some(refusal) = of_a_page(request) {
+        return refusal;
     }
     if !request.body().is_end_stream() {
         return no_bodies();
@@ -168,6 +175,14 @@ fn act<B: Body>(desk: &RefCell<Desk>, request: &Request<B>, drain: bool) -> Repl
     }
 }
 
+/// The answer to what a web page asks to be changed. A browser can be made to send a POST to this
+/// address by any page. It always says so, and nobody else does.
+fn of_a_page<B>(request: &Request<B>) -> Option<Reply> {
+    let message = "The admin plane doesn't act on behalf of web pages";
+    let is = request.headers().contains_key(ORIGIN);
+    is.then(|| error(ErrorCode::BadRequest, message))
+}
+
 fn not_allowed(message: &str, allowed: &'static str) -> Reply {
     let mut reply = error(ErrorCode::MethodNotAllowed, message);
     let allow = HeaderValue::from_static(allowed);
@@ -176,10 +191,15 @@ fn not_allowed(message: &str, allowed: &'static str) -> Reply {
 }
 
 fn no_bodies() -> Reply {
-    let mut reply = error(
-        ErrorCode::ContentTooLarge,
-        "The admin plane takes no bodies",
-    );
+    too_large("The admin plane takes no bodies here")
+}
+
+/// What is left of the body would be taken for the next request.
+fn too_large(message: &str) -> Reply {
+    close_after(error(ErrorCode::ContentTooLarge, message))
+}
+
+fn close_after(mut reply: Reply) -> Reply {
     let close = HeaderValue::from_static("close");
     reply.headers_mut().insert(CONNECTION, close);
     reply
@@ -204,13 +224,22 @@ fn page(content_type: &'static str, body: impl Into<Bytes>) -> Reply {
 
 /// An error in the one shape that SRP section 2 gives all of them.
 fn error(code: ErrorCode, message: &str) -> Reply {
+    error_about(code, message, None)
+}
+
+/// The same, about a member of the request.
+fn error_about(code: ErrorCode, message: &str, member: Option<&str>) -> Reply {
     let mut body = Vec::new();
-    write_body(&mut body, code, message, None);
+    write_body(&mut body, code, message, member);
+    let status = StatusCode::from_u16(code.status());
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    failure(status, code.should_retry(), body)
+}
+
+fn failure(status: StatusCode, should_retry: bool, body: Vec<u8>) -> Reply {
     let mut reply = page(JSON, body);
-    *reply.status_mut() =
-        StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let retry = if code.should_retry() { "true" } else { "false" };
-    let retry = HeaderValue::from_static(retry);
-    reply.headers_mut().insert("x-should-retry", retry);
+    *reply.status_mut() = status;
+    let retry = HeaderValue::from_static(if should_retry { "true" } else { "false" });
+    reply.headers_mut().insert(SHOULD_RETRY, retry);
     reply
 }

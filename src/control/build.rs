@@ -6,7 +6,8 @@ use thiserror::Error;
 
 use super::discovery::fleet::Fleet;
 use super::discovery::known::{Known, pinned};
-use super::market::book::{Booking, BookingError, Where};
+use super::market::book::{Booking, BookingError, Origin, Where};
+use super::market::store::StoreError;
 use super::registry::{Registry, RegistryFull};
 use crate::base::{KeyId, Secret};
 use crate::config::{self, Allowed, Config, ReservedAt};
@@ -32,11 +33,15 @@ pub enum BuildError {
         /// What is wrong with it.
         error: ChainError,
     },
-    /// A booking that doesn't fit into this configuration's capacities.
-    #[error("the reservation {} was booked and doesn't fit any more: {error}", .booking.origin)]
+    /// What was booked can't be read.
+    #[error(transparent)]
+    Bookings(#[from] StoreError),
+    /// A booking that doesn't fit into this configuration's capacities, or whose key or provider it
+    /// doesn't have.
+    #[error("the reservation {origin} was booked, and this configuration can't keep it: {error}")]
     Booked {
         /// Which.
-        booking: Booking,
+        origin: Origin,
         /// Why not.
         error: BookingError,
     },
@@ -54,7 +59,8 @@ pub enum BuildError {
 
 impl From<(Booking, BookingError)> for BuildError {
     fn from((booking, error): (Booking, BookingError)) -> BuildError {
-        BuildError::Booked { booking, error }
+        let origin = booking.origin;
+        BuildError::Booked { origin, error }
     }
 }
 

@@ -1,8 +1,12 @@
 //! What the office knows and decides, apart from when: every method runs to its end without
 //! waiting, and gets the time from outside.
 
+mod bookings;
 mod endpoints;
 mod health;
+
+use bookings::settle;
+pub use bookings::{Counter, Outcome, Tally};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,7 +17,7 @@ use super::build::{BuildError, build};
 use super::discovery::survey::Finding;
 use super::drains::Drains;
 use super::health::wards::Wards;
-use super::market::book::Booking;
+use super::market::book::{Booking, Order};
 use super::market::trading::Trading;
 use super::pulse::Pulse;
 use super::registry::Registry;
@@ -62,6 +66,8 @@ pub struct Desk {
     pub counts: Counts,
     /// Reservations and prices.
     pub trading: Trading,
+    /// Where reservations are booked.
+    pub counter: Counter,
     /// Where endpoints are.
     pub supply: Supply,
     /// Endpoints that get no new calls.
@@ -89,12 +95,13 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk with this configuration in force, and a board that shows it.
+    /// A desk with this configuration in force, what was booked before, and a board that shows it.
     ///
     /// # Errors
     /// The configuration can't be put in force.
     pub fn new(
         config: Config,
+        orders: BTreeMap<u64, Order>,
         clock: Clock,
         cores: Vec<Arc<CoreMetrics>>,
         slots: Vec<Arc<HistogramSlot>>,
@@ -105,8 +112,10 @@ impl Desk {
         let mut supply = Supply::default();
         supply.take_over(&config, Vec::new(), now);
         let drains = Drains::default();
-        let routes = tables(&config, &supply, &drains, &mut registry, &[])?;
-        let trading = Trading::new(&config, &routes, Vec::new())?;
+        let booked = settle(&orders, &config, &mut registry)?;
+        let routes = tables(&config, &supply, &drains, &mut registry, &booked)?;
+        let trading = Trading::new(&config, &routes, orders, &booked)?;
+        let counter = Counter::new(config.market.bookings.clone());
         let first = Snapshot {
             routes: Arc::clone(&routes),
             states: States::new(),
@@ -124,6 +133,7 @@ impl Desk {
             times: CoreHistograms::new(),
             counts: Counts::default(),
             trading,
+            counter,
             supply,
             drains,
             wards: Wards::default(),
@@ -383,9 +393,9 @@ impl Desk {
         let mut supply = self.supply.clone();
         supply.take_over(&config, findings, now);
         self.rest_endpoints(now);
-        let booked = self.trading.booked();
-        let routes = tables(&config, &supply, &self.drains, &mut self.registry, booked)?;
-        let exchange = self.trading.prepare(&config, &routes)?;
+        let booked = settle(self.trading.orders(), &config, &mut self.registry)?;
+        let routes = tables(&config, &supply, &self.drains, &mut self.registry, &booked)?;
+        let exchange = self.trading.prepare(&config, &routes, &booked)?;
         self.supply = supply;
         self.longest_call = self.longest_call.max(config.timeouts.call);
         self.config = config;

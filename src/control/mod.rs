@@ -2,6 +2,7 @@
 //! failures as facts and reads the rest off counters; what it decides, it publishes.
 
 pub mod admin;
+pub mod bookings;
 pub mod breakers;
 pub mod build;
 pub mod desk;

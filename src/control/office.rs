@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::task::{JoinHandle as Task, JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -22,6 +22,7 @@ use super::discovery::resolver::Resolver;
 use super::discovery::survey::{Finding, LOOK_WITHIN, survey};
 use super::handover::{Estate, Heir, UpgradeError};
 use super::health::check::{Checkup, Visit, check};
+use super::market::store::Store;
 use super::pulse::LOOK_EVERY;
 use super::reload::{ReloadError, check_live};
 use super::signals::{self, Asked, Signals};
@@ -102,7 +103,8 @@ enum Event {
     Upgrade,
     Drain,
     Stop,
-    Upgraded(Result<Heir, UpgradeError>),
+    /// Nobody else changes what is booked before this is acted on.
+    Upgraded(Result<Heir, UpgradeError>, OwnedMutexGuard<()>),
     Loaded(Result<Box<Config>, ReloadError>),
     ReadyToUse(Box<Config>, Vec<Finding>),
     Found(Vec<Finding>),
@@ -147,10 +149,14 @@ impl Office {
             .iter()
             .map(|link| Arc::clone(&link.histograms))
             .collect();
+        let bookings = Store::new(config.market.bookings.clone()).all()?;
+        let now = jiff::Timestamp::now();
+        let ahead = bookings.into_iter().filter(|(_, order)| order.until > now);
+        let orders = ahead.collect();
         // Jitter only: a predictable seed would do no harm.
         let seed = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
         let office = Office {
-            desk: Desk::new(config, clock, metrics, slots, seed)?,
+            desk: Desk::new(config, orders, clock, metrics, slots, seed)?,
             source,
             facts,
             facts_in,
@@ -408,7 +414,7 @@ impl Loop {
             Event::Drain => self.begin_drain(),
             Event::Serving => self.begin_serving(),
             Event::Upgrade => self.begin_upgrade(),
-            Event::Upgraded(result) => self.end_upgrade(result),
+            Event::Upgraded(result, _turn) => self.end_upgrade(result),
             Event::Reload => self.begin_reload(),
             Event::Loaded(Ok(config)) => self.look_then_use(config),
             Event::Loaded(Err(error)) => self.end_reload(Err(error)),

@@ -149,7 +149,8 @@ pub fn write_error_event(
     out.extend_from_slice(b"\n\n");
 }
 
-fn write_error_object(
+/// Appends an error body of any type and code: for what isn't in the table.
+pub fn write_error_object(
     out: &mut Vec<u8>,
     kind: &str,
     code: Option<&str>,

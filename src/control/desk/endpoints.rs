@@ -65,17 +65,17 @@ impl Desk {
         Ok(changed)
     }
 
-    /// Builds the tables anew, since endpoints or their addresses have changed.
-    fn rebuild(&mut self, now: Moment) {
+    /// Builds the tables anew, since endpoints, their addresses or bookings have changed.
+    pub(super) fn rebuild(&mut self, now: Moment) {
         self.rest_endpoints(now);
         let (supply, drains) = (&self.supply, &self.drains);
         let booked = self.trading.booked();
-        match tables(&self.config, supply, drains, &mut self.registry, booked) {
+        match tables(&self.config, supply, drains, &mut self.registry, &booked) {
             Ok(routes) => {
                 self.adopt(routes, now);
                 self.publish();
             }
-            Err(error) => tracing::error!(%error, "new endpoints can't be put in force"),
+            Err(error) => tracing::error!(%error, "new tables can't be put in force"),
         }
     }
 

@@ -155,6 +155,15 @@ impl Exchange {
         &mut self.book
     }
 
+    /// Takes out what was booked and is over, if an hour has begun since the last look. Returns the
+    /// numbers.
+    pub fn drop_past(&mut self, now: Second) -> Vec<u64> {
+        if self.hour == Some(now.div_euclid(HOUR)) {
+            return Vec::new();
+        }
+        self.book.drop_past(now)
+    }
+
     /// The price cap.
     pub fn cap(&self) -> Price {
         self.cap

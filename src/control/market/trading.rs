@@ -1,7 +1,9 @@
 //! The market as a part of the office: the exchange of the configuration in force, and what was
 //! booked besides.
 
-use super::book::{Booking, BookingError};
+use std::collections::BTreeMap;
+
+use super::book::{Booking, BookingError, Order, Origin};
 use super::exchange::Exchange;
 use crate::base::KeyId;
 use crate::config::Config;
@@ -12,30 +14,60 @@ use crate::tables::{Market, Routes};
 /// The office's market.
 pub struct Trading {
     exchange: Exchange,
-    booked: Vec<Booking>,
+    /// What was booked besides the file, in names: it outlives a configuration.
+    orders: BTreeMap<u64, Order>,
     demand: Demand,
 }
 
 impl Trading {
-    /// The market of the first configuration.
+    /// The market of the first configuration; `booked` is what the orders come to in it.
     ///
     /// # Errors
     /// A booking that doesn't fit.
     pub fn new(
         config: &Config,
         routes: &Routes,
-        booked: Vec<Booking>,
+        orders: BTreeMap<u64, Order>,
+        booked: &[Booking],
     ) -> Result<Trading, (Booking, BookingError)> {
         Ok(Trading {
-            exchange: exchange(config, routes, &booked)?,
-            booked,
+            exchange: exchange(config, routes, booked)?,
+            orders,
             demand: Demand::default(),
         })
     }
 
-    /// What was booked besides the file.
-    pub fn booked(&self) -> &[Booking] {
-        &self.booked
+    /// What was booked besides the file, by number.
+    pub fn orders(&self) -> &BTreeMap<u64, Order> {
+        &self.orders
+    }
+
+    /// The same as bookings of the configuration in force.
+    pub fn booked(&self) -> Vec<Booking> {
+        let bookings = self.exchange.book().bookings().iter();
+        let booked = bookings.filter(|it| it.origin != Origin::File);
+        booked.copied().collect()
+    }
+
+    /// Books one more: it is put in force at the next [`tick`](Trading::tick).
+    ///
+    /// # Errors
+    /// It doesn't fit.
+    pub fn book(
+        &mut self,
+        number: u64,
+        order: Order,
+        booking: Booking,
+    ) -> Result<(), BookingError> {
+        self.exchange.book_mut().add(booking)?;
+        self.orders.insert(number, order);
+        Ok(())
+    }
+
+    /// Takes a booking out, if it is there.
+    pub fn cancel(&mut self, number: u64) {
+        self.orders.remove(&number);
+        self.exchange.book_mut().cancel(number);
     }
 
     /// What is in force.
@@ -52,8 +84,9 @@ impl Trading {
         &self,
         config: &Config,
         routes: &Routes,
+        booked: &[Booking],
     ) -> Result<Exchange, (Booking, BookingError)> {
-        exchange(config, routes, &self.booked)
+        exchange(config, routes, booked)
     }
 
     /// Goes on with what was prepared.
@@ -65,6 +98,9 @@ impl Trading {
     /// What is due now and then: the hour's reservations, and the clearing of the interval.
     pub fn tick(&mut self, now: Second, routes: &Routes, market: &Market) {
         market.collect_demand(&mut self.demand);
+        for number in self.exchange.drop_past(now) {
+            self.orders.remove(&number);
+        }
         self.exchange.enforce(now, market, |key, place, slots| {
             let rights = routes.keys.values().filter(|it| it.id == key);
             let mut rights = rights.flat_map(|key| routes.rights_of(key));
@@ -89,3 +125,6 @@ fn exchange(
     let keys: Option<Vec<KeyId>> = keys.map(|key| Some(key?.id)).collect();
     Exchange::new(config, routes, &keys.unwrap_or_default(), booked)
 }
+
+#[cfg(test)]
+mod tests;

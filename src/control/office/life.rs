@@ -36,6 +36,7 @@ impl Loop {
 
     pub(super) fn begin_serving(&mut self) {
         self.serving = true;
+        self.desk.borrow_mut().counter.is_open = true;
         self.systemd
             .keep(&self.estate.sockets, self.estate.outdated);
         self.systemd.serving(&status(&self.desk.borrow()));
@@ -53,12 +54,16 @@ impl Loop {
         self.upgrading = true;
         tracing::info!("upgrade: starting a successor");
         let estate = Arc::clone(&self.estate);
+        let turn = Arc::clone(&self.desk.borrow().counter.turn);
         self.send_when_done(async move {
+            // The successor reads what is booked: nothing may change until it is the one that
+            // books, or has failed.
+            let turn = turn.lock_owned().await;
             let start = move || Heir::start(&program, &estate.sockets);
             let started = tokio::task::spawn_blocking(start).await;
-            Event::Upgraded(
-                started.unwrap_or_else(|error| Err(UpgradeError::Give(io::Error::other(error)))),
-            )
+            let started =
+                started.unwrap_or_else(|error| Err(UpgradeError::Give(io::Error::other(error))));
+            Event::Upgraded(started, turn)
         });
     }
 

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::control::desk::Desk;
-use crate::control::market::{Booking, Point};
+use crate::control::desk::{Desk, Outcome};
+use crate::control::market::{Booking, Origin, Point};
 use crate::market::occupancy::Share;
 use crate::market::{Occupancy, Offer, Place, Price};
 use crate::tables::routes::Provider;
@@ -60,7 +60,9 @@ struct Clearing {
 
 #[derive(Serialize)]
 struct ReservationState<'a> {
-    id: String,
+    /// By which it is cancelled; none: it stands in the configuration.
+    id: Option<String>,
+    origin: &'static str,
     key: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<&'a str>,
@@ -165,23 +167,50 @@ fn slot_states<'d>(desk: &'d Desk, location: &str) -> Vec<SlotState<'d>> {
 
 fn reservations(desk: &Desk) -> Vec<ReservationState<'_>> {
     let bookings = desk.trading.exchange().book().bookings().iter();
-    bookings
-        .map(|booking| {
-            let (provider, jurisdiction) = match booking.reservation.place {
-                Place::Provider(id) => (Some(name(desk, id)), None),
-                Place::Zone(zone) => (None, Some(zone.code())),
-            };
-            ReservationState {
-                id: booking.origin.to_string(),
-                key: owner(desk, booking),
-                provider,
-                jurisdiction,
-                slots: booking.reservation.slots,
-                from: time(booking.reservation.from),
-                until: time(booking.reservation.until),
-            }
-        })
-        .collect()
+    bookings.map(|booking| state(desk, booking)).collect()
+}
+
+fn state<'d>(desk: &'d Desk, booking: &Booking) -> ReservationState<'d> {
+    let (provider, jurisdiction) = match booking.reservation.place {
+        Place::Provider(id) => (Some(name(desk, id)), None),
+        Place::Zone(zone) => (None, Some(zone.code())),
+    };
+    let (id, origin) = match booking.origin {
+        Origin::File => (None, "file"),
+        Origin::Booked(_) => (Some(booking.origin.to_string()), "booked"),
+    };
+    ReservationState {
+        id,
+        origin,
+        key: owner(desk, booking),
+        provider,
+        jurisdiction,
+        slots: booking.reservation.slots,
+        from: time(booking.reservation.from),
+        until: time(booking.reservation.until),
+    }
+}
+
+#[derive(Serialize)]
+struct ReservationsPage<'a> {
+    reservations: Vec<ReservationState<'a>>,
+}
+
+/// `/srp/v1/reservations`: those of the file, then what was booked.
+pub fn all_reservations(desk: &Desk) -> String {
+    let page = ReservationsPage {
+        reservations: reservations(desk),
+    };
+    // As above.
+    serde_json::to_string(&page).unwrap_or_default()
+}
+
+/// One booking; none if there is none of that number.
+pub fn reservation(desk: &Desk, number: u64) -> Option<String> {
+    let mut bookings = desk.trading.exchange().book().bookings().iter();
+    let booking = bookings.find(|it| it.origin == Origin::Booked(number))?;
+    // As above.
+    Some(serde_json::to_string(&state(desk, booking)).unwrap_or_default())
 }
 
 fn owner<'d>(desk: &'d Desk, booking: &Booking) -> &'d str {
@@ -214,6 +243,7 @@ pub fn metrics(desk: &Desk, page: &mut Exposition) {
         page.sample(&[("provider", &provider.name)], capacity.into());
     }
     reserve_metrics(desk, page);
+    booking_metrics(desk, page);
     page.family(
         "srpd_market_price",
         Kind::Gauge,
@@ -223,6 +253,26 @@ pub fn metrics(desk: &Desk, page: &mut Exposition) {
         if let Some(point) = points.back() {
             let price = point.cleared.price.micros() as f64 / 1e6;
             page.sample_float(&[("location", location)], price);
+        }
+    }
+}
+
+fn booking_metrics(desk: &Desk, page: &mut Exposition) {
+    page.family(
+        "srpd_bookings",
+        Kind::Gauge,
+        "Reservations that were booked and are not over.",
+    );
+    page.sample(&[], desk.trading.orders().len() as u64);
+    page.family(
+        "srpd_booking_changes_total",
+        Kind::Counter,
+        "Reservations that were to be booked or cancelled, and what became of it.",
+    );
+    let counter = &desk.counter;
+    for (change, tally) in [("reserve", counter.reserved), ("cancel", counter.cancelled)] {
+        for (outcome, name) in Outcome::ALL {
+            page.sample(&[("change", change), ("outcome", name)], tally.of(outcome));
         }
     }
 }

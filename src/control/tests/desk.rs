@@ -29,7 +29,8 @@ pub(super) fn desk_of(config: Config) -> Desk {
     let core = || Arc::new(CoreMetrics::new());
     let slot = || Arc::new(HistogramSlot::new());
     let (cores, slots) = (vec![core(), core()], vec![slot(), slot()]);
-    let desk = Desk::new(config, Clock::new(), cores, slots, 1).expect("a desk");
+    let desk =
+        Desk::new(config, Default::default(), Clock::new(), cores, slots, 1).expect("a desk");
     desk.cores.iter().for_each(|core| core.listener_opened());
     desk
 }

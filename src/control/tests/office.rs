@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::handover::Estate;
+use super::super::market::Order;
+use super::super::market::store::Store;
 use super::super::office::{CoreLink, Ended, Office, OfficeHandle, Prepared};
 use super::super::testing::{config, provider};
 use crate::base::{Clock, ProviderId};
 use crate::config::fixture::Fixture;
-use crate::config::{self, Config};
+use crate::config::{self, BookingsFile, Config};
 use crate::tables::{Board, BreakerView, Fact, Stage, Target};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,9 +64,20 @@ fn exchange(admin: SocketAddr, request: &str) -> String {
 }
 
 fn ask(admin: SocketAddr, method: &str, path: &str) -> (u16, String, String) {
+    send(admin, method, path, "")
+}
+
+fn send(admin: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String, String) {
+    let length = body.len();
+    let length = match length {
+        0 => String::new(),
+        _ => format!("content-length: {length}\r\n"),
+    };
     let response = exchange(
         admin,
-        &format!("{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n"),
+        &format!(
+            "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n{length}\r\n{body}"
+        ),
     );
     let (head, body) = response.split_once("\r\n\r\n").expect("a head");
     let status = head[9..12].parse().expect("a status");
@@ -307,4 +320,124 @@ fn names_are_looked_up_before_the_start_is_over() {
     assert!(pinned.endpoints[0].addresses.is_empty());
     running.handle.stop();
     running.handle.wait();
+}
+
+const RESERVATIONS: &str = "/srp/v1/reservations";
+
+/// `aloomu` has eight slots, and bookings are kept in a directory of the test's.
+fn with_bookings(directory: &std::path::Path) -> Config {
+    let mut config = config();
+    config.providers[0].capacity = std::num::NonZeroU32::new(8);
+    config.market.bookings = BookingsFile {
+        path: directory.join("reservations.redb"),
+        named: true,
+    };
+    config
+}
+
+/// An order of so many of them for the next hour.
+fn order(slots: u32) -> String {
+    let hour = jiff::Timestamp::now().as_second() / 3600 + 1;
+    let at = |hour: i64| jiff::Timestamp::from_second(hour * 3600).expect("a time");
+    serde_json::json!({
+        "key": "acme", "provider": "aloomu", "slots": slots,
+        "from": at(hour).to_string(), "until": at(hour + 1).to_string(),
+    })
+    .to_string()
+}
+
+#[test]
+fn orders_at_the_same_time_never_get_more_than_there_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let running = start(with_bookings(directory.path()), None);
+    running.handle.serving();
+    let admin = running.admin;
+    eventually("open", || {
+        send(admin, "POST", RESERVATIONS, &order(9)).0 == 409
+    });
+    let wanted = order(3);
+    let statuses = std::thread::scope(|scope| {
+        let ordering: Vec<_> = (0..12)
+            .map(|_| scope.spawn(|| send(admin, "POST", RESERVATIONS, &wanted).0))
+            .collect();
+        let joined = ordering
+            .into_iter()
+            .map(|one| one.join().expect("an answer"));
+        joined.collect::<Vec<u16>>()
+    });
+    let booked = statuses.iter().filter(|status| **status == 201).count();
+    assert_eq!(booked, 2, "{statuses:?}");
+    assert!(
+        statuses.iter().all(|it| [201, 409].contains(it)),
+        "{statuses:?}"
+    );
+    let kept = Store::new(with_bookings(directory.path()).market.bookings);
+    assert_eq!(kept.all().expect("read").len(), 2);
+    running.handle.stop();
+    running.handle.wait();
+}
+
+#[test]
+fn what_can_not_be_kept_is_not_booked() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let nowhere = with_bookings(&directory.path().join("missing"));
+    let running = start(nowhere, None);
+    let (status, head, body) = send(running.admin, "POST", RESERVATIONS, &order(1));
+    assert_eq!(status, 503, "it doesn't serve yet: {body}");
+    assert!(body.contains("bookings_closed") && head.contains("retry-after: 1"));
+    running.handle.serving();
+    eventually("open", || {
+        send(running.admin, "POST", RESERVATIONS, &order(9)).0 == 409
+    });
+    let (status, head, body) = send(running.admin, "POST", RESERVATIONS, &order(8));
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("missing/reservations.redb") && body.contains("bookings_not_kept"));
+    assert!(head.contains("x-should-retry: false"), "{head}");
+    let (_, _, page) = ask(running.admin, "GET", RESERVATIONS);
+    assert_eq!(page, r#"{"reservations":[]}"#);
+    // Its slots are free: the disk is well again.
+    std::fs::create_dir(directory.path().join("missing")).expect("a directory");
+    let (status, _, body) = send(running.admin, "POST", RESERVATIONS, &order(8));
+    assert_eq!(status, 201, "{body}");
+    let (_, _, page) = ask(running.admin, "GET", "/metrics");
+    for expected in [
+        "srpd_booking_changes_total{change=\"reserve\",outcome=\"done\"} 1",
+        "srpd_booking_changes_total{change=\"reserve\",outcome=\"failed\"} 1",
+        "srpd_bookings 1",
+    ] {
+        assert!(page.lines().any(|line| line == expected), "{expected}");
+    }
+    running.handle.drain();
+    let gone = || send(running.admin, "POST", RESERVATIONS, &order(1));
+    eventually("closed", || gone().0 == 503);
+    assert!(gone().2.contains("going down"), "{}", gone().2);
+    running.handle.stop();
+    running.handle.wait();
+}
+
+#[test]
+fn bookings_that_can_not_be_read_are_no_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = || with_bookings(directory.path());
+    let path = config().market.bookings.path;
+    let refused = || {
+        let prepared = Office::prepare(config(), None, Clock::new(), 1);
+        prepared.err().map(|error| error.to_string())
+    };
+    assert_eq!(refused(), None);
+    assert!(
+        !path.exists(),
+        "an instance that books nothing makes no file"
+    );
+    std::fs::write(&path, b"scrap").expect("written");
+    let said = refused().expect("refused");
+    assert!(said.contains("reservations.redb"), "{said}");
+    std::fs::remove_file(&path).expect("removed");
+    // What a smaller instance has no room for is named.
+    let store = Store::new(config().market.bookings);
+    let kept: Order = serde_json::from_str(&order(9)).expect("an order");
+    store.add(255, &kept, &[], 0).expect("kept");
+    let said = refused().expect("refused");
+    assert!(said.contains("res_00000000000000ff was booked"), "{said}");
+    assert!(said.contains("at most 8 slots"), "{said}");
 }

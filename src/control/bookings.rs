@@ -1,0 +1,164 @@
+//! Bookings and cancellations, one after another: on disk first, then in the tables, then the
+//! answer.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
+
+use super::desk::{Desk, Outcome};
+use super::market::book::{BookingError, Order, Origin};
+use super::market::store::{Fault, Store, StoreError};
+
+/// How long somebody waits for others' changes, and for a live upgrade.
+const TURN_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a process says that has handed over, or is about to end.
+pub const GONE: &str = "this process is going down, and another one may have taken its place: \
+                        ask again on a new connection";
+
+/// Why nothing was changed.
+#[derive(Debug, Error)]
+pub enum Refused {
+    /// The order can't be booked.
+    #[error(transparent)]
+    Order(#[from] BookingError),
+    /// There is no such booking.
+    #[error("there is no booking {}; what is over has none, and a [[reservation]] of the \
+             configuration is changed there", Origin::Booked(*.0))]
+    Unknown(u64),
+    /// Not by this process, or not now.
+    #[error("{0}")]
+    Closed(&'static str),
+    /// It can't be kept.
+    #[error(transparent)]
+    Unkept(#[from] StoreError),
+}
+
+impl Refused {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Refused::Unkept(_) => Outcome::Failed,
+            _ => Outcome::Refused,
+        }
+    }
+}
+
+/// Books an order. Returns its number.
+///
+/// # Errors
+/// Nothing is booked then, but for [`Fault::Unsure`]: its slots stay taken.
+pub async fn reserve(desk: &Rc<RefCell<Desk>>, order: Order) -> Result<u64, Refused> {
+    let result = to_its_end(reserved(Rc::clone(desk), order)).await;
+    let tally = &mut desk.borrow_mut().counter.reserved;
+    tally.count(
+        result
+            .as_ref()
+            .err()
+            .map_or(Outcome::Done, Refused::outcome),
+    );
+    result
+}
+
+/// Cancels a booking.
+///
+/// # Errors
+/// Nothing is cancelled then, but for [`Fault::Unsure`]: its slots stay taken until a restart.
+pub async fn cancel(desk: &Rc<RefCell<Desk>>, number: u64) -> Result<(), Refused> {
+    let result = to_its_end(cancelled(Rc::clone(desk), number)).await;
+    let tally = &mut desk.borrow_mut().counter.cancelled;
+    tally.count(
+        result
+            .as_ref()
+            .err()
+            .map_or(Outcome::Done, Refused::outcome),
+    );
+    result
+}
+
+/// A client that has gone must not leave a change half done.
+async fn to_its_end<T: 'static>(
+    change: impl Future<Output = Result<T, Refused>> + 'static,
+) -> Result<T, Refused> {
+    let done = tokio::task::spawn_local(change).await;
+    done.unwrap_or(Err(Refused::Closed("the instance has ended meanwhile")))
+}
+
+async fn reserved(desk: Rc<RefCell<Desk>>, order: Order) -> Result<u64, Refused> {
+    let _turn = turn(&desk).await?;
+    let now = Timestamp::now().as_second();
+    let number = getrandom::u64().map_err(|_| Refused::Closed("there are no random numbers"))?;
+    // In the book first: so neither a reload nor anybody else takes its slots meanwhile.
+    desk.borrow_mut().book(number, order.clone(), now)?;
+    let kept = at_store(&desk, move |store, known| {
+        store.add(number, &order, known, now)
+    });
+    let kept = kept.await;
+    let mut desk = desk.borrow_mut();
+    if let Err(error) = kept {
+        if !matches!(error.what, Fault::Unsure(_)) {
+            desk.trading.cancel(number);
+        }
+        tracing::error!("a reservation can't be booked: {error}");
+        return Err(error.into());
+    }
+    desk.show_bookings();
+    tracing::info!(id = %Origin::Booked(number), "booked");
+    Ok(number)
+}
+
+async fn cancelled(desk: Rc<RefCell<Desk>>, number: u64) -> Result<(), Refused> {
+    let _turn = turn(&desk).await?;
+    let now = Timestamp::now().as_second();
+    if !desk.borrow().trading.orders().contains_key(&number) {
+        return Err(Refused::Unknown(number));
+    }
+    let removed = at_store(&desk, move |store, known| store.remove(number, known, now));
+    removed.await.inspect_err(|error| {
+        tracing::error!("a reservation can't be cancelled: {error}");
+    })?;
+    let mut desk = desk.borrow_mut();
+    desk.trading.cancel(number);
+    desk.show_bookings();
+    tracing::info!(id = %Origin::Booked(number), "cancelled");
+    Ok(())
+}
+
+/// The leave to change what is booked.
+async fn turn(desk: &RefCell<Desk>) -> Result<OwnedMutexGuard<()>, Refused> {
+    let turn = desk.borrow().counter.turn.clone();
+    let waited = timeout(TURN_WITHIN, turn.lock_owned()).await;
+    let turn = waited.map_err(|_| {
+        Refused::Closed("a live upgrade or other bookings are under way: ask again in a while")
+    })?;
+    let desk = desk.borrow();
+    if desk.draining() {
+        return Err(Refused::Closed(GONE));
+    }
+    if !desk.counter.is_open {
+        return Err(Refused::Closed(
+            "this process doesn't serve yet: ask again in a while",
+        ));
+    }
+    Ok(turn)
+}
+
+/// Does what blocks on a helper's thread.
+async fn at_store(
+    desk: &RefCell<Desk>,
+    change: impl FnOnce(&Store, &[u64]) -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), StoreError> {
+    let (store, known) = {
+        let desk = desk.borrow();
+        let known: Vec<u64> = desk.trading.orders().keys().copied().collect();
+        (desk.counter.store.clone(), known)
+    };
+    let helped = store.clone();
+    let changed = tokio::task::spawn_blocking(move || change(&helped, &known)).await;
+    changed.unwrap_or_else(|error| Err(store.unsure(io::Error::other(error))))
+}

@@ -7,6 +7,7 @@ mod doctor;
 mod key;
 mod log;
 mod man;
+mod market;
 mod operator;
 mod serve;
 
@@ -77,6 +78,8 @@ enum Command {
     Endpoints(operator::Endpoints),
     #[command(after_long_help = operator::DRAIN)]
     Drain(operator::Drain),
+    #[command(subcommand)]
+    Market(market::Command),
     /// Show srpd at work, with upstreams of its own that can be broken
     ///
     /// Starts four providers and srpd in front of them, on loopback, and prints how to ask them and
@@ -179,6 +182,7 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Doctor(arguments) => doctor::run(&arguments, out),
         Command::Endpoints(arguments) => operator::endpoints(&arguments, out),
         Command::Drain(arguments) => operator::drain(&arguments, out),
+        Command::Market(command) => market::run(&command, out),
         Command::Key(command) => key::run(&command, out),
         Command::Accredit(command) => accredit::run(command, out),
         Command::Completions(completions) => completions::run(&completions, out),

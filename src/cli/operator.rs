@@ -1,4 +1,4 @@
-//! `srpd drain` and `srpd endpoints`: what asks a running instance's admin plane.
+//! `srpd drain` and `srpd endpoints`: what asks a running instance's admin plane; and how.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -78,6 +78,7 @@ pub(super) fn drain(arguments: &Drain, out: &mut dyn Write) -> Result<(), Failur
         &arguments.instance,
         "POST",
         &format!("/srp/v1/{action}?{query}"),
+        None,
     )?;
     let state = match (arguments.undo, answer["changed"] == true) {
         (false, true) => "draining: its calls go on, it gets no new ones",
@@ -94,7 +95,7 @@ pub(super) fn drain(arguments: &Drain, out: &mut dyn Write) -> Result<(), Failur
 }
 
 pub(super) fn endpoints(arguments: &Endpoints, out: &mut dyn Write) -> Result<(), Failure> {
-    let page = ask(&arguments.instance, "GET", "/srp/v1/providers")?;
+    let page = ask(&arguments.instance, "GET", "/srp/v1/providers", None)?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     for provider in list(&page["providers"]) {
         let name = provider["name"].as_str().unwrap_or_default();
@@ -133,8 +134,13 @@ fn state(endpoint: &Value) -> String {
     }
 }
 
-/// Asks the admin plane; its answer, if that is a success.
-fn ask(instance: &Instance, method: &str, target: &str) -> Result<Value, Failure> {
+/// Asks the admin plane, with a body in JSON if there is one; its answer, if that is a success.
+pub(super) fn ask(
+    instance: &Instance,
+    method: &str,
+    target: &str,
+    body: Option<&Value>,
+) -> Result<Value, Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         Failure::Instance(format!("the admin plane at {}: {error}", instance.admin))
     };
@@ -143,8 +149,15 @@ fn ask(instance: &Instance, method: &str, target: &str) -> Result<Value, Failure
         stream.set_read_timeout(Some(WITHIN))?;
         stream.set_write_timeout(Some(WITHIN))?;
         let host = instance.admin;
-        let request =
-            format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let mut request =
+            format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+        match body.map(Value::to_string) {
+            Some(body) => request.push_str(&format!(
+                "content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )),
+            None => request.push_str("\r\n"),
+        }
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
@@ -160,7 +173,7 @@ fn ask(instance: &Instance, method: &str, target: &str) -> Result<Value, Failure
     let body: Value =
         serde_json::from_slice(&answer[length..]).map_err(|_| failed(&"no answer in JSON"))?;
     match head.code {
-        Some(200) => Ok(body),
+        Some(200 | 201) => Ok(body),
         code => {
             let message = body["error"]["message"]
                 .as_str()

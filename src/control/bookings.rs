@@ -95,8 +95,9 @@ async fn reserved(desk: Rc<RefCell<Desk>>, order: Order) -> Result<u64, Refused>
     let number = getrandom::u64().map_err(|_| Refused::Closed("there are no random numbers"))?;
     // In the book first: so neither a reload nor anybody else takes its slots meanwhile.
     desk.borrow_mut().book(number, order.clone(), now)?;
+    let entered = order.clone();
     let kept = at_store(&desk, move |store, known| {
-        store.add(number, &order, known, now)
+        store.add(number, &entered, known, now)
     });
     let kept = kept.await;
     let mut desk = desk.borrow_mut();
@@ -108,16 +109,15 @@ async fn reserved(desk: Rc<RefCell<Desk>>, order: Order) -> Result<u64, Refused>
         return Err(error.into());
     }
     desk.show_bookings();
-    tracing::info!(id = %Origin::Booked(number), "booked");
+    log(number, &order, "booked");
     Ok(number)
 }
 
 async fn cancelled(desk: Rc<RefCell<Desk>>, number: u64) -> Result<(), Refused> {
     let _turn = turn(&desk).await?;
     let now = Timestamp::now().as_second();
-    if !desk.borrow().trading.orders().contains_key(&number) {
-        return Err(Refused::Unknown(number));
-    }
+    let order = desk.borrow().trading.orders().get(&number).cloned();
+    let order = order.ok_or(Refused::Unknown(number))?;
     let removed = at_store(&desk, move |store, known| store.remove(number, known, now));
     removed.await.inspect_err(|error| {
         tracing::error!("a reservation can't be cancelled: {error}");
@@ -125,8 +125,22 @@ async fn cancelled(desk: Rc<RefCell<Desk>>, number: u64) -> Result<(), Refused> 
     let mut desk = desk.borrow_mut();
     desk.trading.cancel(number);
     desk.show_bookings();
-    tracing::info!(id = %Origin::Booked(number), "cancelled");
+    log(number, &order, "cancelled");
     Ok(())
+}
+
+/// All that it says: who has lost the file can book it again.
+fn log(number: u64, order: &Order, what: &str) {
+    tracing::info!(
+        id = %Origin::Booked(number),
+        key = order.key,
+        provider = order.provider,
+        jurisdiction = order.jurisdiction,
+        slots = order.slots,
+        from = %order.from,
+        until = %order.until,
+        "{what}"
+    );
 }
 
 /// The leave to change what is booked.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::market::book::Where;
-
 use crate::base::ids::{CAPABILITIES_MAX, ENDPOINTS_MAX, KEYS_MAX, PROVIDERS_MAX};
 use crate::base::{CapabilityId, EndpointId, KeyId, Moment, ProviderId};
+use crate::market::Place;
+use crate::policy::residency::Jurisdiction;
 use crate::tables::{Meter, MeterId, Reserve, ReserveId};
 use crate::telemetry::Names;
 
@@ -30,6 +30,9 @@ pub struct RegistryFull {
     /// How many ids there are.
     pub max: usize,
 }
+
+/// Where something is reserved.
+type Somewhere = Place<ProviderId, Jurisdiction>;
 
 /// New endpoints that there is to be room for.
 const ROOM_MIN: usize = 256;
@@ -95,7 +98,7 @@ pub struct Registry {
     recycled: Vec<EndpointId>,
     meters: HashMap<KeyId, MeterId>,
     meter_list: Vec<Arc<Meter>>,
-    reserves: HashMap<(KeyId, Where), ReserveId>,
+    reserves: HashMap<(KeyId, Somewhere), ReserveId>,
     reserve_list: Vec<Arc<Reserve>>,
 }
 
@@ -218,7 +221,7 @@ impl Registry {
 
     /// Where it is kept what a key has reserved at a place, and what of it is in use: a new place
     /// for what was never reserved.
-    pub fn reserve(&mut self, key: KeyId, at: Where) -> ReserveId {
+    pub fn reserve(&mut self, key: KeyId, at: Somewhere) -> ReserveId {
         *self.reserves.entry((key, at)).or_insert_with(|| {
             self.reserve_list.push(Arc::default());
             // Keys and places, each 16 bits at most, and far fewer that ever met.

@@ -5,6 +5,7 @@ mod admin;
 mod attempts;
 mod balance;
 mod bodies;
+mod bookings;
 mod breakers;
 mod cli;
 mod drain;

@@ -15,13 +15,13 @@ use crate::support::{
 
 /// The processes that took a place so far, which end with this.
 #[derive(Default)]
-struct Line {
+pub struct Line {
     successors: Vec<u64>,
 }
 
 impl Line {
     /// Asks the process whose turn it is to hand over, and waits until it has.
-    fn succeed(&mut self, srpd: &Instance) {
+    pub fn succeed(&mut self, srpd: &Instance) {
         let current = self.successors.last().copied();
         signal(current.unwrap_or_else(|| srpd.pid().into()), "USR2");
         let count = self.successors.len();

@@ -91,6 +91,9 @@ impl Desk {
     /// Publishes what is booked to the cores.
     pub fn show_bookings(&mut self) {
         self.rebuild(self.clock.now());
+        // A tick since the booking has done so by the tables before, where its key may have no
+        // right at that place.
+        self.trading.renew();
         self.trade();
     }
 }

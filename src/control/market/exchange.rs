@@ -155,6 +155,11 @@ impl Exchange {
         &mut self.book
     }
 
+    /// What is reserved has to be put in force anew: there are other tables.
+    pub fn renew(&mut self) {
+        self.hour = None;
+    }
+
     /// Takes out what was booked and is over, if an hour has begun since the last look. Returns the
     /// numbers.
     pub fn drop_past(&mut self, now: Second) -> Vec<u64> {

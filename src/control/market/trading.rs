@@ -64,6 +64,12 @@ impl Trading {
         Ok(())
     }
 
+    /// Has what is reserved put in force at the next [`tick`](Trading::tick), by the tables that
+    /// there are then.
+    pub fn renew(&mut self) {
+        self.exchange.renew();
+    }
+
     /// Takes a booking out, if it is there.
     pub fn cancel(&mut self, number: u64) {
         self.orders.remove(&number);

@@ -1,12 +1,16 @@
 //! What follows from facts, with explicit times.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::super::desk::Desk;
 use super::super::discovery::Source;
 use super::super::discovery::resolver::Answer;
 use super::super::discovery::survey::{Finding, Found};
+use super::super::market::Order;
 use super::super::pages;
 use super::super::testing::{config, provider};
 use crate::base::{Clock, EndpointId, Moment, ProviderId};
@@ -422,4 +426,45 @@ fn the_providers_page_shows_each_target() {
     assert!(vendor["gated_ms"].is_null());
     let config = pages::config(&desk);
     assert!(!config.contains("sk-1"), "a secret");
+}
+
+#[test]
+fn a_booking_is_in_force_with_the_tables_that_show_it() {
+    let mut config = config();
+    config.providers[0].capacity = NonZeroU32::new(8);
+    let key = config.keys[0].clone();
+    let mut desk = desk_of(config);
+    let now = Timestamp::now();
+    let hour = |ahead: i64| {
+        let second = (now.as_second().div_euclid(3600) + ahead) * 3600;
+        Timestamp::from_second(second).expect("a time")
+    };
+    let order = Order {
+        key: key.name,
+        provider: Some("aloomu".into()),
+        jurisdiction: None,
+        slots: 3,
+        from: hour(0),
+        until: hour(2),
+    };
+    desk.book(7, order, now.as_second()).expect("room");
+    // The office ticks while the booking is written to disk.
+    desk.trade();
+    let epoch = desk.board.epoch();
+    desk.show_bookings();
+    assert_eq!(desk.board.epoch(), epoch + 1);
+    let reserved = |desk: &Desk| {
+        let routes = Arc::clone(&desk.board.snapshot().routes);
+        let rights = routes.rights_of(&routes.keys[&key.sha256]).to_vec();
+        let slots = rights
+            .iter()
+            .map(|it| routes.reserves[it.reserve.index()].slots());
+        slots.collect::<Vec<u32>>()
+    };
+    assert_eq!(reserved(&desk), [3]);
+    assert_eq!(desk.board.market().reserved(ALOOMU), 3);
+    desk.trading.cancel(7);
+    desk.show_bookings();
+    assert_eq!(reserved(&desk), [0; 0]);
+    assert_eq!(desk.board.market().reserved(ALOOMU), 0);
 }

@@ -303,7 +303,7 @@ fn a_booking_ends_with_its_last_hour() {
         hours: 0..2,
     };
     stage.step(1, Step::Reserve(wanted.clone()));
-    let key = stage.config.keys[0].sha256.clone();
+    let key = stage.config.keys[0].sha256;
     let slots = |stage: &Stage| {
         let right = stage.routes.rights_of(&stage.routes.keys[&key])[0];
         stage.routes.reserves[right.reserve.index()].slots()

@@ -23,6 +23,9 @@ const KEY: &str = "buyer-key";
 const OTHER: &str = "other-key";
 const PATH: &str = "/srp/v1/reservations";
 
+/// Whoever else uses this machine's CPUs must not end what is tested here.
+const STALL: &str = "stall = \"30s\"";
+
 /// So many hours after the beginning of this one.
 fn hour(ahead: i64) -> String {
     let second = (Timestamp::now().as_second() / 3600 + ahead) * 3600;
@@ -39,6 +42,7 @@ fn setup(fleet: &Upstream) -> Setup {
         .key("buyer", KEY, "capabilities = [\"*\"]")
         .key("other", OTHER, "capabilities = [\"*\"]")
         .section("market", "bookings = \"reservations.redb\"")
+        .section("timeouts", STALL)
 }
 
 fn upstream() -> Upstream {
@@ -251,6 +255,7 @@ fn lasting(fleet: &Upstream, path: &Path, capacity: u32) -> Setup {
         .capability("smart", &["fleet"], "residency = \"nz-only\"")
         .key("buyer", KEY, "capabilities = [\"*\"]")
         .section("market", &format!("bookings = {path:?}"))
+        .section("timeouts", STALL)
 }
 
 #[test]

@@ -40,28 +40,27 @@ pub enum Refused {
     Unkept(#[from] StoreError),
 }
 
-impl Refused {
-    fn outcome(&self) -> Outcome {
-        match self {
-            Refused::Unkept(_) => Outcome::Failed,
-            _ => Outcome::Refused,
-        }
+/// What is counted.
+fn outcome<T>(result: &Result<T, Refused>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Done,
+        Err(Refused::Unkept(_)) => Outcome::Failed,
+        Err(_) => Outcome::Refused,
     }
 }
 
-/// Books an order. Returns its number.
+/// Books an order, as it was sent. Returns its number.
 ///
 /// # Errors
 /// Nothing is booked then, but for [`Fault::Unsure`]: its slots stay taken.
-pub async fn reserve(desk: &Rc<RefCell<Desk>>, order: Order) -> Result<u64, Refused> {
-    let result = to_its_end(reserved(Rc::clone(desk), order)).await;
-    let tally = &mut desk.borrow_mut().counter.reserved;
-    tally.count(
-        result
-            .as_ref()
-            .err()
-            .map_or(Outcome::Done, Refused::outcome),
-    );
+pub async fn reserve(desk: &Rc<RefCell<Desk>>, order: &[u8]) -> Result<u64, Refused> {
+    let result = async {
+        let order = Order::parse(order)?;
+        let turn = turn(desk).await?;
+        to_its_end(turn, reserved(Rc::clone(desk), order)).await
+    };
+    let result = result.await;
+    desk.borrow_mut().counter.reserved.count(outcome(&result));
     result
 }
 
@@ -70,27 +69,30 @@ pub async fn reserve(desk: &Rc<RefCell<Desk>>, order: Order) -> Result<u64, Refu
 /// # Errors
 /// Nothing is cancelled then, but for [`Fault::Unsure`]: its slots stay taken until a restart.
 pub async fn cancel(desk: &Rc<RefCell<Desk>>, number: u64) -> Result<(), Refused> {
-    let result = to_its_end(cancelled(Rc::clone(desk), number)).await;
-    let tally = &mut desk.borrow_mut().counter.cancelled;
-    tally.count(
-        result
-            .as_ref()
-            .err()
-            .map_or(Outcome::Done, Refused::outcome),
-    );
+    let result = async {
+        let turn = turn(desk).await?;
+        to_its_end(turn, cancelled(Rc::clone(desk), number)).await
+    };
+    let result = result.await;
+    desk.borrow_mut().counter.cancelled.count(outcome(&result));
     result
 }
 
-/// A client that has gone must not leave a change half done.
+/// A client that leaves must not leave a change half done. There is one such at a time: it has the
+/// turn.
 async fn to_its_end<T: 'static>(
+    turn: OwnedMutexGuard<()>,
     change: impl Future<Output = Result<T, Refused>> + 'static,
 ) -> Result<T, Refused> {
-    let done = tokio::task::spawn_local(change).await;
-    done.unwrap_or(Err(Refused::Closed("the instance has ended meanwhile")))
+    let change = tokio::task::spawn_local(async move {
+        let _turn = turn;
+        change.await
+    });
+    let gone = Err(Refused::Closed("the instance has ended meanwhile"));
+    change.await.unwrap_or(gone)
 }
 
 async fn reserved(desk: Rc<RefCell<Desk>>, order: Order) -> Result<u64, Refused> {
-    let _turn = turn(&desk).await?;
     let now = Timestamp::now().as_second();
     let number = getrandom::u64().map_err(|_| Refused::Closed("there are no random numbers"))?;
     // In the book first: so neither a reload nor anybody else takes its slots meanwhile.
@@ -114,7 +116,6 @@ async fn reserved(desk: Rc<RefCell<Desk>>, order: Order) -> Result<u64, Refused>
 }
 
 async fn cancelled(desk: Rc<RefCell<Desk>>, number: u64) -> Result<(), Refused> {
-    let _turn = turn(&desk).await?;
     let now = Timestamp::now().as_second();
     let order = desk.borrow().trading.orders().get(&number).cloned();
     let order = order.ok_or(Refused::Unknown(number))?;

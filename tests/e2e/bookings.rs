@@ -33,9 +33,18 @@ fn hour(ahead: i64) -> String {
     hour.to_string()
 }
 
+/// Waits until the hour has some time left: what is booked for it must not end during a test.
+fn early_in_the_hour() {
+    let left = 3600 - Timestamp::now().as_second().rem_euclid(3600);
+    if left <= 60 {
+        std::thread::sleep(ms(1000 * left as u64));
+    }
+}
+
 /// `fleet` in nz with four slots is all there is for `smart`; the backstop in au has no capacity.
 /// Bookings are kept beside the configuration.
 fn setup(fleet: &Upstream) -> Setup {
+    early_in_the_hour();
     Setup::bare(&fleet.url())
         .provider("fleet", "nz", &[&fleet.url()], "capacity = 4\nprice = 0.6")
         .capability("smart", &["fleet"], "residency = \"nz-only\"")
@@ -249,6 +258,7 @@ fn an_order_that_makes_no_sense_is_refused_by_the_member() {
 
 /// The same, with bookings in a file of the test's that outlives an instance, and this capacity.
 fn lasting(fleet: &Upstream, path: &Path, capacity: u32) -> Setup {
+    early_in_the_hour();
     let capacity = format!("capacity = {capacity}");
     Setup::bare(&fleet.url())
         .provider("fleet", "nz", &[&fleet.url()], &capacity)

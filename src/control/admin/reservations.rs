@@ -16,7 +16,7 @@ use super::{
 };
 use crate::control::bookings::{self, Refused};
 use crate::control::desk::Desk;
-use crate::control::market::{BookingError, Order, Origin};
+use crate::control::market::{BookingError, Origin};
 use crate::control::pages;
 use crate::openai::error::{ErrorCode, write_error_object};
 
@@ -93,11 +93,7 @@ async fn reserve(desk: &Rc<RefCell<Desk>>, body: Incoming) -> Reply {
             ));
         }
     };
-    let booked = match Order::parse(&order) {
-        Ok(order) => bookings::reserve(desk, order).await,
-        Err(error) => Err(error.into()),
-    };
-    match booked {
+    match bookings::reserve(desk, &order).await {
         Ok(number) => {
             let mut reply = shown(pages::market::reservation(&desk.borrow(), number));
             *reply.status_mut() = StatusCode::CREATED;

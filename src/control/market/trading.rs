@@ -1,15 +1,16 @@
 //! The market as a part of the office: the exchange of the configuration in force, and what was
 //! booked besides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use super::book::{Booking, BookingError, Order, Origin};
+use super::book::{Booking, BookingError, Order, Origin, Where};
 use super::exchange::Exchange;
 use crate::base::KeyId;
 use crate::config::Config;
 use crate::market::calendar::Second;
 use crate::tables::demand::Demand;
-use crate::tables::{Market, Routes};
+use crate::tables::{Market, Reserve, Routes};
 
 /// The office's market.
 pub struct Trading {
@@ -17,6 +18,8 @@ pub struct Trading {
     /// What was booked besides the file, in names: it outlives a configuration.
     orders: BTreeMap<u64, Order>,
     demand: Demand,
+    /// What has slots now. A call that began with tables of before goes by the same ones.
+    reserves: HashMap<(KeyId, Where), Arc<Reserve>>,
 }
 
 impl Trading {
@@ -34,6 +37,7 @@ impl Trading {
             exchange: exchange(config, routes, booked)?,
             orders,
             demand: Demand::default(),
+            reserves: HashMap::new(),
         })
     }
 
@@ -107,15 +111,20 @@ impl Trading {
         for number in self.exchange.drop_past(now) {
             self.orders.remove(&number);
         }
+        let reserves = &mut self.reserves;
         self.exchange.enforce(now, market, |key, place, slots| {
             let rights = routes.keys.values().filter(|it| it.id == key);
             let mut rights = rights.flat_map(|key| routes.rights_of(key));
-            let reserve = rights.find(|right| right.place == place);
-            if let Some(reserve) =
-                reserve.and_then(|right| routes.reserves.get(right.reserve.index()))
-            {
-                reserve.set(slots);
-            }
+            let right = rights.find(|right| right.place == place);
+            let reserve = right.and_then(|it| routes.reserves.get(it.reserve.index()));
+            // Of what was cancelled these tables know nothing.
+            let reserve = reserve.or_else(|| reserves.get(&(key, place))).cloned();
+            let Some(reserve) = reserve else { return };
+            reserve.set(slots);
+            match slots {
+                0 => reserves.remove(&(key, place)),
+                _ => reserves.insert((key, place), reserve),
+            };
         });
         self.exchange
             .clear_if_due(now, &mut self.demand, &[], market);

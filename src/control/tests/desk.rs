@@ -463,8 +463,12 @@ fn a_booking_is_in_force_with_the_tables_that_show_it() {
     };
     assert_eq!(reserved(&desk), [3]);
     assert_eq!(desk.board.market().reserved(ALOOMU), 3);
+    let before = Arc::clone(&desk.board.snapshot().routes);
     desk.trading.cancel(7);
     desk.show_bookings();
     assert_eq!(reserved(&desk), [0; 0]);
+    // A call that began with the tables of before has no more slots than others.
+    let rights = before.rights_of(&before.keys[&key.sha256]);
+    assert_eq!(before.reserves[rights[0].reserve.index()].slots(), 0);
     assert_eq!(desk.board.market().reserved(ALOOMU), 0);
 }

@@ -44,6 +44,7 @@ Environment:
   SRPD_CONFIG                  the configuration, where --config isn't given
   SSL_CERT_FILE, SSL_CERT_DIR  authorities of https:// providers, in place of the system's
   CREDENTIALS_DIRECTORY        where { credential = \"NAME\" } is looked up; systemd sets it
+  STATE_DIRECTORY              where bookings are kept if market.bookings doesn't say; systemd sets it
 
 Documents:
   docs/CONFIGURATION.md has every key, docs/SRP.md the protocol. The package has them in

@@ -102,8 +102,18 @@ async fn reserved(desk: Rc<RefCell<Desk>>, order: Order) -> Result<u64, Refused>
         store.add(number, &entered, known, now)
     });
     let kept = kept.await;
-    let mut desk = desk.borrow_mut();
+    finish(&mut desk.borrow_mut(), number, &order, kept)
+}
+
+/// Puts an order in force that is on disk, and takes one out of the book that isn't.
+pub(super) fn finish(
+    desk: &mut Desk,
+    number: u64,
+    order: &Order,
+    kept: Result<(), StoreError>,
+) -> Result<u64, Refused> {
     if let Err(error) = kept {
+        // It may come back with the next start: nobody else gets its slots.
         if !matches!(error.what, Fault::Unsure(_)) {
             desk.trading.cancel(number);
         }
@@ -111,7 +121,7 @@ async fn reserved(desk: Rc<RefCell<Desk>>, order: Order) -> Result<u64, Refused>
         return Err(error.into());
     }
     desk.show_bookings();
-    log(number, &order, "booked");
+    log(number, order, "booked");
     Ok(number)
 }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::super::bookings;
 use super::super::desk::Desk;
 use super::super::discovery::Source;
 use super::super::discovery::resolver::Answer;
 use super::super::discovery::survey::{Finding, Found};
 use super::super::market::Order;
+use super::super::market::store::{Store, StoreError};
 use super::super::pages;
 use super::super::testing::{config, provider};
 use crate::base::{Clock, EndpointId, Moment, ProviderId};
@@ -428,6 +430,46 @@ fn the_providers_page_shows_each_target() {
     assert!(!config.contains("sk-1"), "a secret");
 }
 
+/// An order of slots at `aloomu` for this hour and the next.
+fn order(key: &str, slots: u32, now: Timestamp) -> Order {
+    let hour = |ahead: i64| {
+        let second = (now.as_second().div_euclid(3600) + ahead) * 3600;
+        Timestamp::from_second(second).expect("a time")
+    };
+    Order {
+        key: key.to_owned(),
+        provider: Some("aloomu".into()),
+        jurisdiction: None,
+        slots,
+        from: hour(0),
+        until: hour(2),
+    }
+}
+
+#[test]
+fn what_may_be_on_disk_keeps_its_slots_and_what_is_not_has_none() {
+    let mut config = config();
+    config.providers[0].capacity = NonZeroU32::new(8);
+    let mut desk = desk_of(config);
+    let now = Timestamp::now();
+    let store = Store::new(desk.config.market.bookings.clone());
+    let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let failed = StoreError {
+        path: "/nowhere".into(),
+        what: full().into(),
+    };
+    let order = order("acme", 5, now);
+    for (number, error, stands) in [(7, failed, 0), (8, store.unsure(full()), 1)] {
+        let booked = desk.book(number, order.clone(), now.as_second());
+        booked.expect("room");
+        let refused = bookings::finish(&mut desk, number, &order, Err(error));
+        let said = refused.expect_err("not kept").to_string();
+        assert_eq!(said.contains("is not known"), stands == 1, "{said}");
+        assert_eq!(desk.trading.orders().len(), stands);
+    }
+    assert!(desk.book(9, order, now.as_second()).is_err());
+}
+
 #[test]
 fn a_booking_is_in_force_with_the_tables_that_show_it() {
     let mut config = config();
@@ -435,18 +477,7 @@ fn a_booking_is_in_force_with_the_tables_that_show_it() {
     let key = config.keys[0].clone();
     let mut desk = desk_of(config);
     let now = Timestamp::now();
-    let hour = |ahead: i64| {
-        let second = (now.as_second().div_euclid(3600) + ahead) * 3600;
-        Timestamp::from_second(second).expect("a time")
-    };
-    let order = Order {
-        key: key.name,
-        provider: Some("aloomu".into()),
-        jurisdiction: None,
-        slots: 3,
-        from: hour(0),
-        until: hour(2),
-    };
+    let order = order(&key.name, 3, now);
     desk.book(7, order, now.as_second()).expect("room");
     // The office ticks while the booking is written to disk.
     desk.trade();

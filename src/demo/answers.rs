@@ -309,6 +309,14 @@ fn data_event(data: &str, token: bool) -> Event {
     }
 }
 
+/// The list of an upstream's models.
+pub fn models(names: &[&str], owner: &str) -> Value {
+    let models = names
+        .iter()
+        .map(|name| json!({"id": name, "object": "model", "created": 0, "owned_by": owner}));
+    json!({"object": "list", "data": models.collect::<Vec<Value>>()})
+}
+
 /// Embeddings of unit length; like texts have like numbers only if they are equal.
 pub fn embeddings(question: &Question) -> Value {
     let data: Vec<Value> = question
@@ -363,7 +371,7 @@ mod tests {
             "model": "frontier-1", "max_tokens": tokens_max, "stream_options": {"include_usage": true},
             "messages": [{"role": "user", "content": "Why is the sky blue?"}],
         });
-        let question = Question::read(body.to_string().as_bytes()).unwrap();
+        let question = Question::read("/v1/x", body.to_string().as_bytes()).unwrap();
         Answer::new(&question, "vendor-us (us)", 1, &mut Prng::new(seed))
     }
 
@@ -428,7 +436,7 @@ mod tests {
     fn embeddings_are_the_same_in_both_encodings() {
         let read = |format: &str| {
             let body = json!({"model": "m", "input": ["x", "y"], "encoding_format": format});
-            embeddings(&Question::read(body.to_string().as_bytes()).unwrap())
+            embeddings(&Question::read("/v1/x", body.to_string().as_bytes()).unwrap())
         };
         let (plain, packed) = (read("float"), read("base64"));
         for index in 0..2 {

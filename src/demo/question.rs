@@ -25,11 +25,13 @@ pub struct Question {
     pub base64: bool,
     /// For embeddings: how many numbers each has.
     pub dimensions: usize,
+    /// The member that the endpoint can't do without, if it isn't there or isn't what it must be.
+    pub lacks: Option<&'static str>,
 }
 
 impl Question {
-    /// Reads a request of any of the endpoints; `None` if it isn't an object that names a model.
-    pub fn read(body: &[u8]) -> Option<Question> {
+    /// Reads a request to `path`; `None` if it isn't an object that names a model.
+    pub fn read(path: &str, body: &[u8]) -> Option<Question> {
         let body: Value = serde_json::from_slice(body).ok()?;
         let model = body.get("model")?.as_str()?.to_owned();
         let mut prompt = Vec::new();
@@ -43,6 +45,7 @@ impl Question {
         let bounds = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
         let asked = bounds.iter().filter_map(|name| body[*name].as_u64()).min();
         Some(Question {
+            lacks: lack(path, &body),
             model,
             text: prompt.last().map(|text| one_line(text)).unwrap_or_default(),
             prompt_tokens: prompt.iter().map(|text| words(text)).sum(),
@@ -60,6 +63,19 @@ impl Question {
                 .map_or(256, |n| n.clamp(1, 4096) as usize),
         })
     }
+}
+
+fn lack(path: &str, body: &Value) -> Option<&'static str> {
+    let (name, fits) = match path {
+        "/v1/chat/completions" => {
+            let messages = body["messages"].as_array();
+            ("messages", messages.is_some_and(|list| !list.is_empty()))
+        }
+        "/v1/completions" => ("prompt", !body["prompt"].is_null()),
+        "/v1/embeddings" | "/v1/responses" => ("input", !body["input"].is_null()),
+        _ => return None,
+    };
+    (!fits).then_some(name)
 }
 
 fn words(text: &str) -> usize {
@@ -102,7 +118,7 @@ mod tests {
 
     #[test]
     fn every_prompt_shape_is_read() {
-        let read = |body: &str| Question::read(body.as_bytes()).unwrap();
+        let read = |body: &str| Question::read("/v1/x", body.as_bytes()).unwrap();
         let chat = read(
             r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"max_tokens":7,
                 "messages":[{"role":"system","content":"Be brief."},
@@ -126,7 +142,24 @@ mod tests {
     #[test]
     fn what_names_no_model_is_no_question() {
         for body in ["", "[]", "{}", r#"{"model":1}"#, r#"{"model":"m""#] {
-            assert!(Question::read(body.as_bytes()).is_none(), "{body}");
+            assert!(Question::read("/v1/x", body.as_bytes()).is_none(), "{body}");
         }
+    }
+
+    #[test]
+    fn what_an_endpoint_cannot_do_without_is_missed() {
+        let lacks = |path, body: &str| Question::read(path, body.as_bytes()).unwrap().lacks;
+        let chat = "/v1/chat/completions";
+        for body in [
+            r#"{"model":"m"}"#,
+            r#"{"model":"m","messages":"none"}"#,
+            r#"{"model":"m","messages":[]}"#,
+        ] {
+            assert_eq!(lacks(chat, body), Some("messages"), "{body}");
+        }
+        let whole = r#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#;
+        assert_eq!(lacks(chat, whole), None);
+        assert_eq!(lacks("/v1/completions", whole), Some("prompt"));
+        assert_eq!(lacks("/v1/embeddings", whole), Some("input"));
     }
 }

@@ -39,10 +39,14 @@ const SLOWDOWN: u32 = 20;
 /// What a 429 asks for, in seconds.
 const PAUSE_SECONDS: u16 = 3;
 
+/// Words that a prompt may have: what these upstreams take for tokens.
+const CONTEXT_TOKENS: usize = 8192;
+
 /// One part in the play.
 struct Role {
     name: &'static str,
     jurisdiction: &'static str,
+    models: &'static [&'static str],
     endpoints: usize,
     /// Until its first token.
     think: Duration,
@@ -54,6 +58,7 @@ const CAST: [Role; 4] = [
     Role {
         name: "vendor-us",
         jurisdiction: "us",
+        models: &["frontier-1", "frontier-1-mini"],
         endpoints: 1,
         think: Duration::from_millis(140),
         pace: Duration::from_millis(25),
@@ -61,6 +66,7 @@ const CAST: [Role; 4] = [
     Role {
         name: "vendor-de",
         jurisdiction: "de",
+        models: &["grenze-2"],
         endpoints: 1,
         think: Duration::from_millis(190),
         pace: Duration::from_millis(30),
@@ -68,6 +74,7 @@ const CAST: [Role; 4] = [
     Role {
         name: "fleet-per",
         jurisdiction: "au",
+        models: &["qwen3-8b"],
         endpoints: 2,
         think: Duration::from_millis(40),
         pace: Duration::from_millis(20),
@@ -75,6 +82,7 @@ const CAST: [Role; 4] = [
     Role {
         name: "aloomu",
         jurisdiction: "au",
+        models: &["aloomu-70b"],
         endpoints: 1,
         think: Duration::from_millis(60),
         pace: Duration::from_millis(35),
@@ -197,6 +205,7 @@ async fn connection(stream: TcpStream, server: Arc<Server>) {
 struct Server {
     name: &'static str,
     jurisdiction: &'static str,
+    models: &'static [&'static str],
     think: Duration,
     pace: Duration,
     mode: watch::Receiver<Mode>,
@@ -212,6 +221,7 @@ impl Server {
         Server {
             name: role.name,
             jurisdiction: role.jurisdiction,
+            models: role.models,
             think: role.think,
             pace: role.pace,
             mode,
@@ -225,9 +235,14 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answered {
-        let mut answered = self.answer_plainly(request).await;
+        let mut prng = Prng::new(self.seed ^ self.calls.fetch_add(1, Ordering::Relaxed));
+        let id = format!("req_{:016x}", prng.next_u64());
+        let mut answered = self.answer_plainly(request, &mut prng).await;
         // What a vendor says about itself; none of it reaches a client of srpd.
         let headers = answered.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            headers.insert("x-request-id", id);
+        }
         headers.insert(SERVER, HeaderValue::from_static(self.name));
         headers.insert("openai-organization", HeaderValue::from_static("demo"));
         headers.insert(
@@ -237,8 +252,11 @@ impl Server {
         answered
     }
 
-    async fn answer_plainly(&self, request: Request<Incoming>) -> Answered {
+    async fn answer_plainly(&self, request: Request<Incoming>, prng: &mut Prng) -> Answered {
         let path = request.uri().path().to_owned();
+        if request.method() == Method::GET && path == "/v1/models" {
+            return json(StatusCode::OK, &answers::models(self.models, self.name));
+        }
         if request.method() != Method::POST {
             return refuse(StatusCode::METHOD_NOT_ALLOWED, "POST only", None);
         }
@@ -251,18 +269,20 @@ impl Server {
         if self.is(Mode::RateLimited) {
             return rate_limited();
         }
-        let Some(question) = Question::read(&body.to_bytes()) else {
+        let Some(question) = Question::read(&path, &body.to_bytes()) else {
             let message = "We could not parse the JSON body of your request";
             return refuse(StatusCode::BAD_REQUEST, message, None);
         };
-        let mut prng = Prng::new(self.seed ^ self.calls.fetch_add(1, Ordering::Relaxed));
+        if let Some(refused) = self.objection(&question) {
+            return refused;
+        }
         let slowdown = if self.is(Mode::Slow) { SLOWDOWN } else { 1 };
         let jitter = 0.7 + 0.6 * prng.unit();
         tokio::time::sleep((self.think * slowdown).mul_f64(jitter)).await;
         let who = format!("{} ({})", self.name, self.jurisdiction);
         let created = SystemTime::now().duration_since(UNIX_EPOCH);
         let created = created.map_or(0, |since| since.as_secs());
-        let answer = Answer::new(&question, &who, created, &mut prng);
+        let answer = Answer::new(&question, &who, created, prng);
         let pace = self.pace * slowdown;
         let words = pace * u32::try_from(answer.token_count()).unwrap_or(u32::MAX);
         let (whole, events) = match (path.as_str(), question.stream) {
@@ -285,6 +305,27 @@ impl Server {
                 json(StatusCode::OK, &whole)
             }
         }
+    }
+}
+
+impl Server {
+    /// What speaks against answering it at all.
+    fn objection(&self, question: &Question) -> Option<Answered> {
+        if !self.models.contains(&question.model.as_str()) {
+            let message = format!("The model {:?} does not exist", question.model);
+            let code = Some("model_not_found");
+            return Some(refuse(StatusCode::NOT_FOUND, &message, code));
+        }
+        if let Some(lacks) = question.lacks {
+            let message = format!("Missing required parameter: '{lacks}'");
+            return Some(refuse(StatusCode::BAD_REQUEST, &message, None));
+        }
+        if question.prompt_tokens > CONTEXT_TOKENS {
+            let message = format!("This model's maximum context length is {CONTEXT_TOKENS} tokens");
+            let code = Some("context_length_exceeded");
+            return Some(refuse(StatusCode::BAD_REQUEST, &message, code));
+        }
+        None
     }
 }
 
@@ -372,8 +413,9 @@ mod tests {
     }
 
     fn chat(upstreams: &Upstreams, name: &str, stream: bool) -> String {
+        let model = CAST.iter().find(|role| role.name == name).unwrap().models[0];
         let body = format!(
-            r#"{{"model":"m","max_tokens":3,"stream":{stream},"messages":[{{"role":"user","content":"Hi"}}]}}"#
+            r#"{{"model":"{model}","max_tokens":3,"stream":{stream},"messages":[{{"role":"user","content":"Hi"}}]}}"#
         );
         let address = upstreams.endpoints(name)[0];
         exchange(address, "POST", "/v1/chat/completions", &body)
@@ -393,9 +435,30 @@ mod tests {
             upstreams.endpoints("aloomu")[0],
             "POST",
             "/v1/x",
-            r#"{"model":"m"}"#,
+            r#"{"model":"aloomu-70b"}"#,
         );
         assert!(unknown.starts_with("HTTP/1.1 404"), "{unknown}");
+        assert!(unknown.contains("unknown_url"), "{unknown}");
+    }
+
+    #[test]
+    fn what_cannot_be_answered_is_refused_as_openai_would() {
+        let upstreams = Upstreams::start(0).unwrap();
+        let backstop = upstreams.endpoints("aloomu")[0];
+        let ask = |body: &str| exchange(backstop, "POST", "/v1/chat/completions", body);
+        let other = ask(r#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#);
+        assert!(other.starts_with("HTTP/1.1 404"), "{other}");
+        assert!(other.contains("model_not_found"), "{other}");
+        let nothing = ask(r#"{"model":"aloomu-70b"}"#);
+        assert!(nothing.starts_with("HTTP/1.1 400"), "{nothing}");
+        assert!(nothing.contains("messages"), "{nothing}");
+        let words = "one ".repeat(CONTEXT_TOKENS + 1);
+        let long = format!(
+            r#"{{"model":"aloomu-70b","messages":[{{"role":"user","content":"{words}"}}]}}"#
+        );
+        assert!(ask(&long).contains("context_length_exceeded"));
+        let list = exchange(backstop, "GET", "/v1/models", "");
+        assert!(list.contains(r#""id":"aloomu-70b""#), "{list}");
     }
 
     #[test]
@@ -421,7 +484,8 @@ mod tests {
         let upstreams = Upstreams::start(0).unwrap();
         let address = upstreams.endpoints("aloomu")[0];
         let mut stream = std::net::TcpStream::connect(address).unwrap();
-        let body = r#"{"model":"m","stream":true,"messages":[]}"#;
+        let body =
+            r#"{"model":"aloomu-70b","stream":true,"messages":[{"role":"user","content":"Hi"}]}"#;
         let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: ";
         write!(stream, "{head}{}\r\n\r\n{body}", body.len()).unwrap();
         let mut first = [0; 16];

@@ -16,6 +16,7 @@ pub mod control;
 pub mod proxy;
 
 pub mod cli;
+pub mod conformance;
 pub mod demo;
 pub mod server;
 pub mod worker;

@@ -19,6 +19,7 @@ use clap::{Parser, Subcommand};
 use srpd_manual::{Completions, Pages};
 
 use crate::config::{ConfigErrors, NAME_EXPECTED, is_name};
+use crate::conformance::Unreachable;
 use crate::demo::{self, DemoError};
 use crate::net::dumps;
 use crate::policy::accreditation::KeyError;
@@ -125,6 +126,12 @@ enum Failure {
     Unfit(usize),
     #[error("{0}")]
     Instance(String),
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    #[error("no report speaks for host {0:?}: nothing is signed")]
+    Groundless(String),
+    #[error("it does not conform: checks that must hold and failed: {0}")]
+    NotConforming(usize),
     #[error("the office panicked: this is a defect")]
     Panicked,
 }

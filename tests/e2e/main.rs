@@ -1,6 +1,7 @@
 //! srpd from end to end: a real process, real sockets, an upstream that does what the test says,
 //! and `docs/SRP.md` as the measure. One binary, so that it links once.
 
+mod accredit;
 mod admin;
 mod attempts;
 mod balance;

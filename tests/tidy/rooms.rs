@@ -14,7 +14,7 @@ pub const FLOORS: &[&[&str]] = &[
     &["net", "http", "policy", "market", "ledger"],
     &["tables", "config"],
     &["proxy", "control"],
-    &["server", "worker", "demo", "cli"],
+    &["server", "worker", "demo", "conformance", "cli"],
 ];
 
 /// Rooms that are functions of their arguments.

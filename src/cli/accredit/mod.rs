@@ -1,7 +1,9 @@
 //! `srpd accredit …`: what an authority does, and how anybody checks it.
 
+mod grounds;
 mod keygen;
 mod sign;
+mod test;
 mod verify;
 
 use std::io::Write;
@@ -17,6 +19,8 @@ pub(super) enum Command {
     Sign(sign::Arguments),
     #[command(after_long_help = verify::MORE)]
     Verify(verify::Arguments),
+    #[command(after_long_help = test::MORE)]
+    Test(Box<test::Arguments>),
 }
 
 pub(super) fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
@@ -24,6 +28,7 @@ pub(super) fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> 
         Command::Keygen(arguments) => keygen::run(&arguments, out),
         Command::Sign(arguments) => sign::run(arguments, out),
         Command::Verify(arguments) => verify::run(&arguments, out),
+        Command::Test(arguments) => test::run(&arguments, out),
     }
 }
 
@@ -76,6 +81,59 @@ mod tests {
             refused.contains("not that of the given authority"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn with_reports_nothing_is_signed_that_they_do_not_speak_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let (key, file, report) = (path("a.pem"), path("a.json"), path("report.json"));
+        srpd(&["accredit", "keygen", "--out", &key]).unwrap();
+        let now = jiff::Timestamp::now();
+        let ago = |days: i64| (now - jiff::SignedDuration::from_hours(24 * days)).to_string();
+        let written = |change: &[(&str, serde_json::Value)]| {
+            let mut json = serde_json::json!({
+                "format": 1, "srp": "1", "provider": "aloomu", "conforms": true,
+                "endpoint": "https://silicon.example", "started": ago(29), "checks": [],
+            });
+            for (member, value) in change {
+                json[*member] = value.clone();
+            }
+            std::fs::write(&report, json.to_string()).unwrap();
+        };
+        let sign = |endpoints: &[&str]| {
+            let usual = ["accredit", "sign", "--key", &key, "--provider", "aloomu"];
+            let more = ["--jurisdiction", "au", "--days", "9", "--out", &file];
+            let grounds = ["--report", &report, "--endpoint"];
+            srpd(&[&usual[..], &more, &grounds, endpoints].concat())
+        };
+        let host = "https://Silicon.example:8443/v1";
+        written(&[]);
+        sign(&[host]).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let refused = sign(&[host, "http://10.0.0.1"]).unwrap_err();
+        assert!(
+            refused.contains("no report speaks for host \"10.0.0.1\""),
+            "{refused}"
+        );
+        for (member, value, says) in [
+            ("conforms", false.into(), "does not conform"),
+            ("provider", "fleet".into(), "about provider \"fleet\""),
+            ("started", ago(31).into(), "more than 30 days ago"),
+            ("started", ago(-1).into(), "in the future"),
+            ("srp", "2".into(), "on SRP 1"),
+            ("format", 2.into(), "of format 1"),
+            ("endpoint", "silicon".into(), "http(s)://HOST"),
+            ("started", "yesterday".into(), "expected a report"),
+        ] {
+            written(&[(member, value)]);
+            let refused = sign(&[host]).unwrap_err();
+            assert!(
+                refused.starts_with(&report) && refused.contains(says),
+                "{refused}"
+            );
+        }
+        assert!(!std::fs::exists(&file).unwrap());
     }
 
     #[test]

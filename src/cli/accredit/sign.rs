@@ -8,6 +8,7 @@ use clap::ValueHint;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
+use super::grounds;
 use crate::cli::Failure;
 use crate::config::endpoint::{EndpointError, parse_endpoint};
 use crate::policy::accreditation::{AuthorityKey, Statement};
@@ -18,6 +19,8 @@ pub(super) const MORE: &str = "\
 Examples:
   srpd accredit sign --key authority.pem --provider aloomu --jurisdiction au \\
     --endpoint http://10.1.0.5:8000 --days 365 --out aloomu.accreditation.json
+  srpd accredit sign --key authority.pem --provider aloomu --jurisdiction au \\
+    --endpoint https://silicon.example --report report.json --days 365 --out aloomu.accreditation.json
 
 Exit status:
   0   done
@@ -39,6 +42,10 @@ pub(in crate::cli) struct Arguments {
     /// URLs of its endpoints; their hosts are accredited
     #[arg(long = "endpoint", value_name = "URL", required = true, num_args = 1.., value_parser = host)]
     hosts: Vec<String>,
+    /// Reports of `srpd accredit test --json`: sign only if each host has one that conforms, about this
+    /// provider, and no older than 30 days
+    #[arg(long = "report", value_name = "FILE", num_args = 1.., value_hint = ValueHint::FilePath)]
+    reports: Vec<PathBuf>,
     /// How long it holds, from now on: 1 to 3650
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
     days: u16,
@@ -53,6 +60,15 @@ pub(super) fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failu
     let key = AuthorityKey::from_pem(&Zeroizing::new(pem)).map_err(Failure::content(path))?;
     let now = Timestamp::now();
     let now = now - SignedDuration::from_nanos(now.subsec_nanosecond().into());
+    if !arguments.reports.is_empty() {
+        let Arguments {
+            reports,
+            provider,
+            hosts,
+            ..
+        } = &arguments;
+        grounds::examine(reports, provider, hosts, now)?;
+    }
     let statement = Statement {
         provider: arguments.provider,
         jurisdiction: arguments.jurisdiction,

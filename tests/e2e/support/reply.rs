@@ -104,6 +104,12 @@ impl Reply {
         self
     }
 
+    /// Adds another reply's steps.
+    pub fn then(mut self, more: Reply) -> Reply {
+        self.steps.extend(more.steps);
+        self
+    }
+
     /// Adds one chunk.
     pub fn chunk(self, bytes: impl AsRef<[u8]>) -> Reply {
         let bytes = bytes.as_ref();

@@ -126,6 +126,7 @@ anz = ["au", "nz"]
 connect = "1s"
 first_byte = "5s"
 drain = "2s"
+stall = "10s"                            # a laptop may have better things to do
 
 [breaker]                                # quick to open, for those who watch
 consecutive_failures = 3

@@ -1,5 +1,6 @@
 """Real inference behind srpd: llama.cpp's own server with a small model is aloomu, the backstop."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,7 @@ PROMPT = [{"role": "user", "content": "What is the capital of France? One word."
 @pytest.fixture(scope="module")
 def llama():
     """The inference server's address; it ends with the fixture."""
-    command = [sys.executable, HERE / "llama_server.py", "--port", "0"]
+    command = [sys.executable, HERE / "llama_server.py", "--port", "0", "--threads", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
     try:
         yield process.stdout.readline().strip()
@@ -120,3 +121,17 @@ def test_what_the_server_refuses_is_passed_on(client):
         client.chat.completions.create(
             model="sovereign", messages=PROMPT, extra_body={"response_format": {"type": "rhyme"}}
         )
+
+
+@pytest.mark.timeout(600)
+def test_conformance(llama, tmp_path):
+    """What docs/conformance/llama.cpp.md says of it, and no more."""
+    report = tmp_path / "report.json"
+    command = [stage.srpd_binary(), "accredit", "test", llama, "--model", "smollm2-135m"]
+    claims = ["--capacity", "2", "--context", "1024", "--timeout", "120", "--stall", "30"]
+    run = subprocess.run([*command, *claims, "--json", report], capture_output=True, text=True)
+    checks = json.loads(report.read_text())["checks"]
+    failed = {check["id"] for check in checks if check["verdict"] == "fail"}
+    known = {"errors.unknown-model", "transport.keep-alive", "transport.request-id"}
+    assert failed == known, run.stdout
+    assert run.returncode == 1

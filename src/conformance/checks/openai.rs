@@ -197,7 +197,7 @@ fn models(probe: &Probe<'_>) -> Finding {
     let wanted = probe.plan.model.as_str();
     demand(
         list.iter().any(|model| model["id"] == wanted),
-        format!("{wanted:?} is not among the {} models listed", list.len()),
+        format!("{wanted:?} is not among the {} listed", list.len()),
     )?;
-    Ok(format!("{} models, {wanted:?} among them", list.len()))
+    Ok(format!("{wanted:?} is among the {} listed", list.len()))
 }

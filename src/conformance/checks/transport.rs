@@ -64,6 +64,13 @@ pub(super) const ITEMS: &[Item] = &[
 /// To be asked last.
 pub(super) const SUMMARIES: &[Item] = &[
     Item {
+        id: "transport.afterwards",
+        title: "After all of this it still serves",
+        requirement: "SRP section 4: where all else has failed, the backstop is what is left",
+        severity: Severity::Must,
+        check: afterwards,
+    },
+    Item {
         id: "errors.retry-after",
         title: "Every 429 and 503 says when to come again",
         requirement: "SRP section 6: 429 gates the provider until `retry-after`",
@@ -177,6 +184,13 @@ fn request_id(probe: &Probe<'_>) -> Finding {
     let ask = Ask::chat(&chat(probe.plan, QUESTION, 8)).with("x-request-id", "srp-conformance-1");
     expect_status(&probe.ask(&ask)?, 200)?;
     Ok("answered 200".to_owned())
+}
+
+fn afterwards(probe: &Probe<'_>) -> Finding {
+    let answer = probe.ask(&Ask::chat(&chat(probe.plan, QUESTION, 8)))?;
+    expect_status(&answer, 200)?;
+    let answers = probe.seen().answers;
+    Ok(format!("served after {answers} answers"))
 }
 
 fn retry_after(probe: &Probe<'_>) -> Finding {

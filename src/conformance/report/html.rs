@@ -66,7 +66,7 @@ fn entry(out: &mut String, check: &Checked) {
         id = check.id,
         title = marked(check.title),
         ms = check.duration_ms,
-        detail = escaped(&check.detail),
+        detail = marked(&check.detail),
         requirement = marked(check.requirement),
     );
     for exchange in &check.evidence {
@@ -88,7 +88,7 @@ fn escaped(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// Of our own texts: what stands between back quotes is code.
+/// What stands between back quotes is code; nothing else in it is markup.
 fn marked(text: &str) -> String {
     let mut out = String::new();
     for (index, part) in escaped(text).split('`').enumerate() {

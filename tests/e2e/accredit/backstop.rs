@@ -79,6 +79,7 @@ pub enum Vice {
     TwoLengths,
     Redirects,
     NoRequestId,
+    DiesOfIt,
 }
 
 /// A backstop with its state.
@@ -258,12 +259,17 @@ impl Backstop {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         busy.retain(|end| *end > now);
         let long = chat.tokens > 500;
+        if long && self.has(Vice::DiesOfIt) {
+            self.kept.store(true, Ordering::Relaxed);
+        } else if self.has(Vice::DiesOfIt) && self.kept.load(Ordering::Relaxed) {
+            return Reply::new().reset();
+        }
         if long && self.has(Vice::KeepsSlotsOfStreams) && chat.streams
             || long && self.has(Vice::KeepsSlotsOfWholes) && !chat.streams
         {
             self.kept.store(true, Ordering::Relaxed);
         } else if self.kept.load(Ordering::Relaxed) {
-            return Reply::new().pause(ms(2500)).then(chat.reply());
+            return Reply::new().pause(ms(5000)).then(chat.reply());
         }
         if busy.len() >= CAPACITY {
             match self.vice {
@@ -278,7 +284,7 @@ impl Backstop {
         };
         if !long {
             // On a busy machine it takes longer than its pauses.
-            busy.push(begin + PACE * 6 * chat.tokens as u32);
+            busy.push(begin + PACE * 20 * chat.tokens as u32);
         }
         Reply::new()
             .pause(begin.saturating_duration_since(now))
@@ -434,7 +440,7 @@ impl Chat {
             }
             reply = reply.event(&self.chunk(id, delta, Value::Null));
             match (self.vice, number) {
-                (Vice::Stalls, 5) => reply = reply.pause(ms(1500)),
+                (Vice::Stalls, 5) => reply = reply.pause(ms(3500)),
                 (Vice::SlowReaderCutOff, 5) => return reply.pause(ms(500)).reset(),
                 (Vice::StreamCutInAnEvent, 5) => return reply.chunk("data: {").last_chunk(),
                 (Vice::StreamWithStrayLine, 5) => reply = reply.chunk("{\"stray\": 1}\n\n"),

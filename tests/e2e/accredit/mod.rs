@@ -2,6 +2,7 @@
 //! thing.
 
 mod backstop;
+mod starting;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -45,7 +46,7 @@ fn report(url: &str, more: &[&str]) -> (Value, Option<i32>) {
 /// The same of a scripted backstop, with what it claims.
 fn report_on(upstream: &Upstream, more: &[&str]) -> (Value, Option<i32>) {
     let (capacity, context) = (CAPACITY.to_string(), CONTEXT.to_string());
-    let mut arguments = vec!["--key-file", "key", "--stall", "1"];
+    let mut arguments = vec!["--key-file", "key", "--stall", "3"];
     arguments.extend(["--capacity", &capacity, "--context", &context]);
     arguments.extend(more);
     report(&upstream.url(), &arguments)
@@ -119,6 +120,7 @@ const VICES: &[(Vice, &[&str])] = &[
     (Vice::TwoLengths, &["chat.whole", "transport.framing"]),
     (Vice::Redirects, &["chat.whole", "srp.no-redirect"]),
     (Vice::NoRequestId, &["transport.request-id"]),
+    (Vice::DiesOfIt, &["cancel.whole", "transport.afterwards"]),
 ];
 
 #[test]

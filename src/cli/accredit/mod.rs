@@ -10,25 +10,29 @@ use std::io::Write;
 
 use super::Failure;
 
-/// Accreditations of backstops
+/// Test, sign and verify what makes a provider a backstop
+///
+/// An authority makes a key pair (keygen), holds a provider's endpoint against what SRP demands
+/// (test), and signs (sign). Operators put its public key into their configurations, and anybody can
+/// check a signature (verify). docs/ACCREDITATION.md says who does what.
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     #[command(after_long_help = keygen::MORE)]
     Keygen(keygen::Arguments),
+    #[command(after_long_help = test::MORE)]
+    Test(Box<test::Arguments>),
     #[command(after_long_help = sign::MORE)]
     Sign(sign::Arguments),
     #[command(after_long_help = verify::MORE)]
     Verify(verify::Arguments),
-    #[command(after_long_help = test::MORE)]
-    Test(Box<test::Arguments>),
 }
 
 pub(super) fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::Keygen(arguments) => keygen::run(&arguments, out),
         Command::Sign(arguments) => sign::run(arguments, out),
-        Command::Verify(arguments) => verify::run(&arguments, out),
         Command::Test(arguments) => test::run(&arguments, out),
+        Command::Verify(arguments) => verify::run(&arguments, out),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueHint;
+use zeroize::Zeroizing;
 
 use crate::base::Secret;
 use crate::cli::Failure;
@@ -163,16 +164,16 @@ fn tls(bad: BadTls) -> Failure {
 
 /// The key of the file, or of the environment.
 fn key(file: Option<&Path>) -> Result<Option<Secret>, Failure> {
-    let (text, from) = match file {
-        Some(path) => (
-            fs::read_to_string(path).map_err(Failure::file(path))?,
+    let (bytes, from) = match (file, std::env::var_os(KEY_VARIABLE)) {
+        (Some(path), _) => (
+            fs::read(path).map_err(Failure::file(path))?,
             path.to_owned(),
         ),
-        None => match std::env::var(KEY_VARIABLE) {
-            Ok(text) => (text, PathBuf::from(KEY_VARIABLE)),
-            Err(_) => return Ok(None),
-        },
+        (None, Some(value)) => (value.into_encoded_bytes(), PathBuf::from(KEY_VARIABLE)),
+        (None, None) => return Ok(None),
     };
+    let bytes = Zeroizing::new(bytes);
+    let text = String::from_utf8_lossy(&bytes);
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let expected = "expected a key of visible ASCII characters in one line";

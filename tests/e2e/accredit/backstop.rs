@@ -107,12 +107,11 @@ impl Backstop {
     /// Its answer.
     pub fn answer(&self, request: &Request) -> Reply {
         let wrong = |code: u16, message: &str| self.refuse(code, message);
-        let known = ["host", "user-agent", "accept", "content-type"];
         let length: usize = request.fields().iter().map(|(_, v)| v.len()).sum();
         if self.has(Vice::SmallHeadsOnly) && length > 4096 {
             return wrong(431, "too long");
         }
-        let has = |name: &str| request.field(name).is_some() && !known.contains(&name);
+        let has = |name: &str| request.field(name).is_some();
         if self.has(Vice::ResidencyRefused) && has("x-sovereign-residency")
             || self.has(Vice::RequestIdRefused) && has("x-request-id")
         {
@@ -264,9 +263,12 @@ impl Backstop {
         } else if self.has(Vice::DiesOfIt) && self.kept.load(Ordering::Relaxed) {
             return Reply::new().reset();
         }
-        if long && self.has(Vice::KeepsSlotsOfStreams) && chat.streams
-            || long && self.has(Vice::KeepsSlotsOfWholes) && !chat.streams
-        {
+        let keeps = match self.vice {
+            Vice::KeepsSlotsOfStreams => chat.streams,
+            Vice::KeepsSlotsOfWholes => !chat.streams,
+            _ => false,
+        };
+        if long && keeps {
             self.kept.store(true, Ordering::Relaxed);
         } else if self.kept.load(Ordering::Relaxed) {
             return Reply::new().pause(ms(5000)).then(chat.reply());

@@ -151,7 +151,9 @@ impl Drop for Stopped {
 #[test]
 fn a_core_that_is_stuck_is_told_of_and_ends_the_process_within_a_second_or_so() {
     let upstream = Upstream::always(Reply::chat("hi"));
-    let mut srpd = instance(&upstream).start();
+    let mut srpd = instance(&upstream)
+        .section("timeouts", "stall = \"1s\"")
+        .start();
     assert_eq!(srpd.ask(&Ask::chat("smart")).said(), "hi");
     let begun = Instant::now();
     let Some(stopped) = Stopped::thread(&srpd, "srpd-core-1") else {

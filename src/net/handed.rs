@@ -189,7 +189,7 @@ fn receive(link: &UnixStream) -> io::Result<Vec<Handed>> {
     let mut sockets = Vec::new();
     loop {
         let (mut tag, mut descriptor) = ([0], [-1]);
-        match link.recv_with_fd(&mut tag, &mut descriptor)? {
+        match undisturbed(|| link.recv_with_fd(&mut tag, &mut descriptor))? {
             (1, 0) if tag[0] == LAST => return Ok(sockets),
             (1, 1) => {
                 // SAFETY: the kernel has just made it for this process, and nobody else knows it.
@@ -199,6 +199,17 @@ fn receive(link: &UnixStream) -> io::Result<Vec<Handed>> {
                 sockets.push(Handed::of_tag(tag[0], listener)?);
             }
             _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+/// Waits once more after a signal: with a time-out on the socket the kernel doesn't, whatever the
+/// handler asks for (signal(7)).
+fn undisturbed<T>(mut wait: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match wait() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            ended => return ended,
         }
     }
 }
@@ -213,7 +224,7 @@ impl Predecessor {
         match self
             .0
             .write_all(&[READY])
-            .and_then(|()| self.0.read(&mut answer))
+            .and_then(|()| undisturbed(|| self.0.read(&mut answer)))
         {
             Ok(1) if answer[0] != YOURS => Err(io::Error::other("it hands nothing over")),
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
@@ -254,7 +265,8 @@ impl Successor {
     pub fn is_ready(&mut self, within: Duration) -> io::Result<bool> {
         self.0.set_read_timeout(Some(within))?;
         let mut answer = [0];
-        Ok(self.0.read(&mut answer)? == 1 && answer[0] == READY)
+        let count = undisturbed(|| self.0.read(&mut answer))?;
+        Ok(count == 1 && answer[0] == READY)
     }
 
     /// Tells it that what it was given is its own from now on.
@@ -270,6 +282,7 @@ impl Successor {
 mod tests {
     use std::net::TcpStream;
     use std::os::unix::net::UnixListener;
+    use std::os::unix::thread::JoinHandleExt;
 
     use super::*;
 
@@ -317,6 +330,39 @@ mod tests {
         drop(link);
         assert!(!successor.is_ready(within).unwrap());
         assert!(successor.release().is_err());
+    }
+
+    #[test]
+    fn a_signal_ends_no_wait() {
+        extern "C" fn nothing(_: libc::c_int) {}
+        let handler = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        // SAFETY: the handler does nothing, and no other test has use for this signal.
+        assert_ne!(
+            unsafe { libc::signal(libc::SIGWINCH, handler) },
+            libc::SIG_ERR
+        );
+        let (mut successor, link) = Successor::new().unwrap();
+        let link = UnixStream::from(link);
+        link.set_read_timeout(Some(ANSWER_WITHIN)).unwrap();
+        let relieved = std::thread::spawn(move || {
+            receive(&link)?;
+            Predecessor(link).relieve()
+        });
+        let disturb = || {
+            std::thread::sleep(Duration::from_millis(20));
+            // SAFETY: the thread has not been joined, and waits for what comes below.
+            assert_eq!(
+                unsafe { libc::pthread_kill(relieved.as_pthread_t(), libc::SIGWINCH) },
+                0
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        disturb();
+        successor.give(&[]).unwrap();
+        assert!(successor.is_ready(ANSWER_WITHIN).unwrap());
+        disturb();
+        successor.release().unwrap();
+        relieved.join().unwrap().unwrap();
     }
 
     #[test]

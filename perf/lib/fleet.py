@@ -72,9 +72,10 @@ EVERYBODY = [
 class Fleet:
     """Servers with cold caches."""
 
-    def __init__(self, options, log):
+    def __init__(self, options, log, endpoints=ENDPOINTS, prefill=PREFILL, decode=DECODE):
+        self.endpoints = endpoints
         self.process = processes.spawn(
-            [options.load, "fleet", "--endpoints", ENDPOINTS, "--slots", SLOTS, "--prefill", PREFILL, "--decode", DECODE,
+            [options.load, "fleet", "--endpoints", endpoints, "--slots", SLOTS, "--prefill", prefill, "--decode", decode,
              "--cache-tokens", CACHE_TOKENS, "--jitter", "10%", "--cpu", processes.OTHER_CPU], log,
         )
         self.addresses = self._addresses(log)
@@ -85,7 +86,7 @@ class Fleet:
         while time.monotonic() < deadline and self.process.poll() is None:
             log.seek(0)
             said = re.findall(r"^http://(\S+)\n", log.read(), re.MULTILINE)
-            if len(said) == ENDPOINTS:
+            if len(said) == self.endpoints:
                 return said
             time.sleep(0.02)
         self.stop()

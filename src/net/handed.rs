@@ -337,10 +337,8 @@ mod tests {
         extern "C" fn nothing(_: libc::c_int) {}
         let handler = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
         // SAFETY: the handler does nothing, and no other test has use for this signal.
-        assert_ne!(
-            unsafe { libc::signal(libc::SIGWINCH, handler) },
-            libc::SIG_ERR
-        );
+        let before = unsafe { libc::signal(libc::SIGWINCH, handler) };
+        assert_ne!(before, libc::SIG_ERR);
         let (mut successor, link) = Successor::new().unwrap();
         let link = UnixStream::from(link);
         link.set_read_timeout(Some(ANSWER_WITHIN)).unwrap();
@@ -351,10 +349,8 @@ mod tests {
         let disturb = || {
             std::thread::sleep(Duration::from_millis(20));
             // SAFETY: the thread has not been joined, and waits for what comes below.
-            assert_eq!(
-                unsafe { libc::pthread_kill(relieved.as_pthread_t(), libc::SIGWINCH) },
-                0
-            );
+            let sent = unsafe { libc::pthread_kill(relieved.as_pthread_t(), libc::SIGWINCH) };
+            assert_eq!(sent, 0);
             std::thread::sleep(Duration::from_millis(20));
         };
         disturb();

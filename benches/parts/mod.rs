@@ -368,6 +368,7 @@ fn capability_of((position, name): (u16, &str), countries: &[&str]) -> Capabilit
         name: name.into(),
         residency: JurisdictionSet::ALL,
         by_merit: false,
+        tells_priority: false,
         chain: Chain::new(links.collect()).expect("short and without repetition"),
         models: vec![
             Model {
@@ -399,6 +400,7 @@ fn provider((position, country): (u16, &str)) -> Provider {
         timeouts: timeouts(),
         breaker: breaker(),
         balance: Balance::LeastLoaded,
+        tiers: None,
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::model::{
     Allowed, Capability, Config, Cores, Driver, Key, LogFormat, Market, Models, Order, Provider,
-    Reservation, ReservedAt, Tls,
+    Reservation, ReservedAt, Tier, Tls,
 };
 use crate::market::Supply;
 use crate::policy::balance::Balance;
@@ -188,6 +188,10 @@ fn provider(provider: &Provider) -> Value {
             Balance::LeastLoaded => "least_loaded",
             Balance::Prefix => "prefix",
         },
+        "tiers": json!({
+            "firm": provider.tiers.firm.as_ref().map(tier),
+            "floating": provider.tiers.floating.as_ref().map(tier),
+        }),
         "health": provider.health.as_ref().map(|health| json!({
             "path": health.path,
             "metrics": health.metrics.as_ref().map_or(json!(false), |path| json!(path)),
@@ -197,6 +201,13 @@ fn provider(provider: &Provider) -> Value {
             "unhealthy_after": health.unhealthy_after,
         })),
     })
+}
+
+fn tier(tier: &Tier) -> Value {
+    match tier {
+        Tier::Service(name) => json!(name),
+        Tier::Priority(number) => json!(number),
+    }
 }
 
 /// Where they come from. Those that were found are on the page of the providers.

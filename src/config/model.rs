@@ -262,8 +262,28 @@ pub struct Provider {
     pub breaker: BreakerConfig,
     /// How one of its endpoints is chosen.
     pub balance: Balance,
+    /// What firm and floating calls are called there.
+    pub tiers: Tiers,
     /// How its endpoints are checked; none: they always count as ready.
     pub health: Option<Health>,
+}
+
+/// `provider.tiers`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tiers {
+    /// What a firm call is sent with; none: as the client wrote it.
+    pub firm: Option<Tier>,
+    /// What a floating call is sent with.
+    pub floating: Option<Tier>,
+}
+
+/// What a provider calls one of its tiers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// A value of `service_tier`, as OpenAI has it.
+    Service(String),
+    /// A value of `priority`, as vLLM has it: the lower is served first.
+    Priority(i64),
 }
 
 /// `provider.health`

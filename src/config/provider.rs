@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::accreditation::{self, Authority};
 use super::instance::{self, jurisdiction};
-use super::model::{Accredited, CaFile, Endpoint, Health, Models, Provider, Sources};
+use super::model::{Accredited, CaFile, Endpoint, Health, Models, Provider, Sources, Tier, Tiers};
 use super::reader::{Table, Value};
 use super::sources;
 use super::tls::{SystemRoots, Trust};
@@ -29,6 +29,9 @@ const ADDRESSES_MAX: usize = 256;
 
 /// Bytes of a provider's model name.
 const MODEL_BYTES_MAX: usize = 256;
+
+/// Bytes of a provider's name for a tier.
+const TIER_BYTES_MAX: usize = 64;
 
 /// What every provider is read against.
 pub(super) struct Context<'c> {
@@ -63,6 +66,7 @@ pub(super) struct Draft<'t> {
     timeouts: Timeouts,
     breaker: BreakerConfig,
     balance: Balance,
+    tiers: Tiers,
     health: Option<Health>,
 }
 
@@ -91,6 +95,7 @@ impl Draft<'_> {
             timeouts: self.timeouts,
             breaker: self.breaker,
             balance: self.balance,
+            tiers: self.tiers,
             health: self.health,
         })
     }
@@ -163,6 +168,10 @@ pub(super) fn read<'t>(
                 ("prefix", Balance::Prefix),
             ],
         ),
+        tiers: table
+            .get("tiers")
+            .and_then(|value| Some(tiers(value.table()?)))
+            .unwrap_or_default(),
         health: table
             .get("health")
             .and_then(|value| health::read(value.table()?)),
@@ -234,6 +243,53 @@ fn addresses(table: &Table<'_>) -> Vec<IpNet> {
 fn capacity(table: &Table<'_>) -> Option<NonZeroU32> {
     table.get("capacity")?;
     NonZeroU32::new(table.whole("capacity", 1, 1..=SLOTS_MAX))
+}
+
+const TIER_EXPECTED: &str =
+    "a value of `service_tier`, such as \"flex\", or a `priority`, such as 10";
+
+/// What firm and floating calls are called there.
+fn tiers(table: Table<'_>) -> Tiers {
+    let tiers = Tiers {
+        firm: table.get("firm").and_then(|value| tier(&value)),
+        floating: table.get("floating").and_then(|value| tier(&value)),
+    };
+    let is_name = |tier: &Tier| matches!(tier, Tier::Service(_));
+    match (&tiers.firm, &tiers.floating) {
+        (Some(firm), Some(floating)) if is_name(firm) != is_name(floating) => {
+            table.fail("expected `firm` and `floating` to be both strings, or both whole numbers");
+        }
+        (None, None) if table.get("firm").is_none() && table.get("floating").is_none() => {
+            table.fail("expected `firm`, `floating` or both");
+        }
+        _ => {}
+    }
+    table.finish();
+    tiers
+}
+
+fn tier(value: &Value<'_>) -> Option<Tier> {
+    if !value.is_text() {
+        let number = value.integer(TIER_EXPECTED)?;
+        if i32::try_from(number).is_err() {
+            value.fail(format!(
+                "expected a `priority` from {} to {}, found {number}",
+                i32::MIN,
+                i32::MAX
+            ));
+            return None;
+        }
+        return Some(Tier::Priority(number));
+    }
+    let name = value.text(TIER_EXPECTED)?.text;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if !(1..=TIER_BYTES_MAX).contains(&name.len()) || !name.bytes().all(plain) {
+        value.fail(format!(
+            "expected 1 to {TIER_BYTES_MAX} letters, digits, `-`, `_` or `.`, found {name:?}"
+        ));
+        return None;
+    }
+    Some(Tier::Service(name.to_owned()))
 }
 
 const MODELS_EXPECTED: &str =

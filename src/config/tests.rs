@@ -14,6 +14,7 @@ use crate::policy::accreditation::AuthorityKey;
 use crate::policy::meter::Rate;
 use crate::policy::residency::{Jurisdiction, JurisdictionSet};
 
+mod market;
 mod secrets;
 mod supply;
 

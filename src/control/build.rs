@@ -16,7 +16,7 @@ use crate::policy::balance::hash::hash;
 use crate::policy::chain::{Chain, ChainError, Link};
 use crate::tables::Routes;
 use crate::tables::routes::{
-    Capability, CapabilitySet, Endpoint, Key, Keys, Model, Provider, Right,
+    Capability, CapabilitySet, Endpoint, Key, Keys, Model, Provider, Right, TierMember, Tiers,
 };
 
 /// Why a valid configuration can't be put in force.
@@ -212,6 +212,25 @@ fn build_provider<'e>(
         timeouts: provider.timeouts,
         breaker: provider.breaker,
         balance: provider.balance,
+        tiers: tiers(&provider.tiers).map(Box::new),
+    })
+}
+
+/// What firm and floating calls are called at a provider, as it is sent.
+fn tiers(tiers: &config::Tiers) -> Option<Tiers> {
+    let member = match tiers.firm.as_ref().or(tiers.floating.as_ref())? {
+        config::Tier::Service(_) => TierMember::ServiceTier,
+        config::Tier::Priority(_) => TierMember::Priority,
+    };
+    let value = |tier: &config::Tier| match tier {
+        // Letters, digits and a few signs: nothing that JSON would escape.
+        config::Tier::Service(name) => format!("\"{name}\"").into_bytes().into(),
+        config::Tier::Priority(number) => number.to_string().into_bytes().into(),
+    };
+    Some(Tiers {
+        member,
+        firm: tiers.firm.as_ref().map(value),
+        floating: tiers.floating.as_ref().map(value),
     })
 }
 
@@ -269,6 +288,11 @@ fn build_capability(
         residency: capability.residency,
         chain,
         by_merit: capability.order == config::Order::Merit,
+        tells_priority: capability.chain.iter().any(|&position| {
+            let tiers = &config.providers[position].tiers;
+            let tier = tiers.firm.as_ref().or(tiers.floating.as_ref());
+            matches!(tier, Some(config::Tier::Priority(_)))
+        }),
         models,
     })
 }

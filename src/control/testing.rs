@@ -88,6 +88,7 @@ pub fn provider(name: &str, code: &str, url: &str) -> Provider {
         api_key: None,
         timeouts: timeouts(),
         breaker: breaker(),
+        tiers: Tiers::default(),
         balance: Balance::LeastLoaded,
         health: None,
     }

@@ -22,7 +22,7 @@ pub use error::{ErrorCode, write_body, write_error_event};
 pub use json::write_json_string;
 pub use multipart::{FormProbe, FormProber, probe_form};
 pub use options::with_include_usage;
-pub use probe::{Probe, ProbeError, Prober, probe};
+pub use probe::{Probe, ProbeError, Prober, find_member, probe};
 pub use prompt::{Prompt, read_prompt};
 pub use route::{BodyKind, NoRoute, Operation, Route, route};
 pub use stream::{First, StreamScanner, Sweep, first_event};

@@ -73,6 +73,22 @@ impl Operation {
         }
     }
 
+    /// Whether OpenAI's `service_tier` is a member of its requests.
+    pub const fn has_service_tier(self) -> bool {
+        matches!(self, Operation::ChatCompletions | Operation::Responses)
+    }
+
+    /// Whether vLLM's `priority` is a member of its requests.
+    pub const fn has_priority(self) -> bool {
+        matches!(
+            self,
+            Operation::ChatCompletions
+                | Operation::Completions
+                | Operation::Responses
+                | Operation::Embeddings
+        )
+    }
+
     /// Whether its streams report token counts only when `stream_options.include_usage` asks for
     /// it. The other streams report them unasked, or not at all.
     pub const fn streams_usage(self) -> bool {

@@ -1,36 +1,31 @@
 //! One call: where it may go, which candidates are tried, and how it ends. Whatever happens, it
 //! is one unit: one settlement, and at most one response.
 
-use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
-use std::ops::Range;
 use std::pin::pin;
 
 use super::admission::{Admission, Wish};
 use super::answer::Manner;
+use super::ask::{Ask, read_body};
 use super::attempt::{self, Served};
 use super::body::Probing;
 use super::client::{Client, Stopped};
 use super::core::Core;
 use super::intake::Intake;
-use super::message::{Body, Edit, Order};
+use super::message::{Body, Order};
 use super::reject::Rejection;
 use super::relay::Passage;
 use super::settle::{Attempt, Settlement};
-use super::supply::of_tier;
 use super::targets::{Permit, Wanted};
 use super::trail;
 use super::verdict::Verdict;
 use crate::base::Moment;
-use crate::market::Supply;
-use crate::openai::{
-    BodyKind, ErrorCode, FormProbe, Operation, probe, probe_form, with_include_usage,
-};
+use crate::openai::{ErrorCode, Operation};
 use crate::policy::balance::{Balance, Trail};
 use crate::policy::chain::{Candidate, Itinerary};
 use crate::policy::residency::Residency;
 use crate::tables::Routes;
-use crate::tables::routes::{Capability, Model, Provider};
+use crate::tables::routes::{Capability, Provider};
 use crate::telemetry::Outcome;
 
 /// How a call left the client's connection.
@@ -43,20 +38,6 @@ pub enum End {
     Gone,
     /// Nothing was sent: this is to be.
     Rejected(Rejection),
-}
-
-/// What the body of a request says.
-struct Ask<'b> {
-    capability: &'b Capability,
-    /// Where the `model` value lies.
-    model: Range<usize>,
-    form: bool,
-    stream: bool,
-    /// What its `service_tier` stands for.
-    tier: Option<Supply>,
-    /// The new `stream_options`, if they must change: where, and whether the key is missing too.
-    options: Option<(Range<usize>, Cow<'b, [u8]>, bool)>,
-    strip_usage: bool,
 }
 
 /// A call whose border is drawn: what all of its attempts share.
@@ -153,89 +134,6 @@ pub async fn run(
         Ok(committed) => delivery.deliver(client, committed, settlement).await,
         Err(end) => end,
     }
-}
-
-/// Reads what routing needs, and nothing else.
-fn read_body<'b>(
-    routes: &'b Routes,
-    intake: &Intake,
-    body: &'b [u8],
-    probing: Option<Box<Probing>>,
-) -> Result<Ask<'b>, Rejection> {
-    let probed = match (probing.map(|begun| *begun), intake.operation.body()) {
-        (None, BodyKind::Json) => probe(body)?,
-        (Some(Probing::Json(prober)), _) => prober.finish(body)?,
-        (None, BodyKind::Multipart) => {
-            let form = probe_form(&intake.content_type, body)?;
-            return read_form(routes, intake, form);
-        }
-        (Some(Probing::Form(prober)), _) => {
-            return read_form(routes, intake, prober.finish(body)?);
-        }
-    };
-    let capability = capability(routes, intake, &probed.model_name)?;
-    let mut options = None;
-    let mut strip_usage = false;
-    if probed.stream && intake.operation.streams_usage() {
-        let value = probed.stream_options.clone();
-        let (new, asked) = with_include_usage(value.clone().map(|range| &body[range]))?;
-        if !asked {
-            let open = probed.object_open..probed.object_open;
-            let missing = value.is_none();
-            options = Some((value.unwrap_or(open), new, missing));
-            strip_usage = true;
-        }
-    }
-    let tier = probed
-        .service_tier
-        .map(|at| of_tier(&body[at]))
-        .transpose()?;
-    let (model, stream) = (probed.model, probed.stream);
-    Ok(Ask {
-        capability,
-        model,
-        form: false,
-        stream,
-        tier: tier.flatten(),
-        options,
-        strip_usage,
-    })
-}
-
-fn read_form<'b>(
-    routes: &'b Routes,
-    intake: &Intake,
-    form: FormProbe<'b>,
-) -> Result<Ask<'b>, Rejection> {
-    Ok(Ask {
-        capability: capability(routes, intake, &form.model_name)?,
-        model: form.model,
-        form: true,
-        stream: false,
-        tier: None,
-        options: None,
-        strip_usage: false,
-    })
-}
-
-fn capability<'r>(
-    routes: &'r Routes,
-    intake: &Intake,
-    name: &str,
-) -> Result<&'r Capability, Rejection> {
-    let found = routes
-        .by_name
-        .get(name)
-        .and_then(|&position| Some((position, routes.capabilities.get(usize::from(position))?)));
-    let Some((position, capability)) = found else {
-        let message = "no such model: GET /v1/models lists those that this key may use";
-        return Err(Rejection::new(ErrorCode::ModelNotFound, message).about("model"));
-    };
-    if !intake.key.capabilities.contains(position) {
-        let message = format!("this key may not use the model {}", capability.name);
-        return Err(Rejection::new(ErrorCode::CapabilityNotAllowed, message).about("model"));
-    }
-    Ok(capability)
 }
 
 fn mismatch(capability: &Capability) -> Rejection {
@@ -370,7 +268,14 @@ impl<'c> Routed<'c, '_> {
             let Order {
                 forwarded, body, ..
             } = self.order;
-            let made = || trail::of(forwarded, self.ask.capability, self.ask.form, body.bytes());
+            let made = || {
+                trail::of(
+                    forwarded,
+                    self.ask.capability,
+                    self.ask.sites.form,
+                    body.bytes(),
+                )
+            };
             &**self.trail.get_or_init(|| Box::new(made()))
         })
     }
@@ -390,7 +295,8 @@ impl<'c> Routed<'c, '_> {
         let Some(model) = self.ask.capability.models.get(attempt.link()) else {
             return fail(attempt, Verdict::UnknownModel);
         };
-        let edits = self.edits(model);
+        let (provider, supply) = (attempt.provider(), admission.supply());
+        let edits = self.ask.sites.edits(model, provider, supply);
         let edits = edits.as_slice();
         let made = {
             let making = attempt::make(self.core, &attempt, &self.order, edits, self.until);
@@ -405,36 +311,6 @@ impl<'c> Routed<'c, '_> {
                 Tried::Gone
             }
         }
-    }
-
-    /// What changes in the body for a provider, in the order of the body.
-    fn edits<'e>(&'e self, model: &'e Model) -> Edits<'e> {
-        let name: &[u8] = if self.ask.form {
-            &model.plain
-        } else {
-            &model.json
-        };
-        let model = Edit {
-            at: self.ask.model.clone(),
-            by: [name, b"", b""],
-        };
-        let Some((at, value, key_missing)) = &self.ask.options else {
-            return Edits {
-                list: [model.clone(), model],
-                used: 1,
-            };
-        };
-        let by: [&[u8]; 3] = match key_missing {
-            true => [b"\"stream_options\":", value, b","],
-            false => [value, b"", b""],
-        };
-        let options = Edit { at: at.clone(), by };
-        let list = if options.at.start < model.at.start {
-            [options, model]
-        } else {
-            [model, options]
-        };
-        Edits { list, used: 2 }
     }
 
     /// Why nobody took the call.
@@ -531,16 +407,4 @@ fn deadline_exceeded() -> Rejection {
         ErrorCode::DeadlineExceeded,
         "the call's total deadline passed",
     )
-}
-
-/// One or two edits, without an allocation.
-struct Edits<'e> {
-    list: [Edit<'e>; 2],
-    used: usize,
-}
-
-impl<'e> Edits<'e> {
-    fn as_slice(&self) -> &[Edit<'e>] {
-        &self.list[..self.used]
-    }
 }

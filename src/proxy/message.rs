@@ -64,6 +64,12 @@ pub struct Edit<'e> {
 }
 
 impl Edit<'_> {
+    /// No edit.
+    pub const NONE: Edit<'static> = Edit {
+        at: 0..0,
+        by: [b"", b"", b""],
+    };
+
     fn grows(&self) -> usize {
         self.by.iter().map(|part| part.len()).sum()
     }

@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod ahead;
 pub mod answer;
+pub mod ask;
 pub mod attempt;
 pub mod body;
 pub mod call;
@@ -15,6 +16,7 @@ pub mod conclude;
 pub mod connection;
 pub mod contain;
 pub mod core;
+pub mod edits;
 pub mod handshake;
 pub mod inbound;
 pub mod intake;

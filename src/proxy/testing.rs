@@ -114,6 +114,7 @@ fn routes(endpoints: u16) -> Routes {
             quota_gate: second,
         },
         balance: Balance::LeastLoaded,
+        tiers: None,
     };
     Routes {
         keys: HashMap::default(),

@@ -181,6 +181,8 @@ pub struct Capability {
     pub chain: Chain,
     /// Whether firm calls go along the chain by price, as floating ones do.
     pub by_merit: bool,
+    /// Whether a provider of the chain is told a call's `priority`.
+    pub tells_priority: bool,
     /// For each link of the chain, the provider's name for the model.
     pub models: Vec<Model>,
 }
@@ -217,6 +219,28 @@ pub struct Provider {
     pub breaker: BreakerConfig,
     /// How one of its endpoints is chosen.
     pub balance: Balance,
+    /// What firm and floating calls are called there, if it wants to know.
+    pub tiers: Option<Box<Tiers>>,
+}
+
+/// What firm and floating calls are called at a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    /// The member that says so.
+    pub member: TierMember,
+    /// Its value for a firm call, as JSON; none: as the client wrote it.
+    pub firm: Option<Box<[u8]>>,
+    /// Its value for a floating call.
+    pub floating: Option<Box<[u8]>>,
+}
+
+/// In which member of a request a provider is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TierMember {
+    /// OpenAI's `service_tier`.
+    ServiceTier,
+    /// vLLM's `priority`.
+    Priority,
 }
 
 /// An endpoint of a provider.

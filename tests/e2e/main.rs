@@ -36,5 +36,6 @@ mod streams;
 mod supply;
 mod support;
 mod systemd;
+mod tiers;
 mod tls;
 mod upgrade;

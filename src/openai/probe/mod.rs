@@ -448,6 +448,36 @@ impl Default for Prober {
     }
 }
 
+/// Where the value of one more member lies, in a body that has been probed.
+///
+/// # Errors
+/// It stands there twice, or in a spelling that some parsers take for it.
+pub fn find_member(body: &[u8], key: &'static str) -> Result<Option<Range<usize>>, ProbeError> {
+    Engine::best().run(Find(body, key))
+}
+
+/// The search for a member.
+struct Find<'b>(&'b [u8], &'static str);
+
+impl Work for Find<'_> {
+    type Done = Result<Option<Range<usize>>, ProbeError>;
+
+    #[inline(always)]
+    fn with(self, skip: impl Skip) -> Self::Done {
+        let Find(body, key) = self;
+        let mut members = Members::open(skip, body)?;
+        let mut found = None;
+        while let Some(member) = members.next()? {
+            if known_key(&[key], body, &member.key)?.is_some()
+                && found.replace(member.value).is_some()
+            {
+                return Err(ProbeError::Ambiguous { key });
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// A boolean or `null`. Some servers take `"true"` or `1` for one: that is ambiguous.
 pub(super) fn boolean(key: &'static str, value: &[u8]) -> Result<bool, ProbeError> {
     match value {

@@ -135,10 +135,11 @@ async fn watch(core: Rc<Core>) {
     }
 }
 
-/// Another core rings when a firm call there displaces a floating one here.
+/// A core rings when a firm call there displaces a floating one here, and when a slot is idle that
+/// the next in line for it waits for here.
 async fn hear(core: Rc<Core>, ear: Ear) {
-    if let Err(error) = ear.listen(|| core.curtail()).await {
-        // The sweeper curtails too, a tick later.
+    if let Err(error) = ear.listen(|| core.heard()).await {
+        // The sweeper looks, too, a tick later.
         tracing::warn!(%error, "a core can't be rung");
     }
 }

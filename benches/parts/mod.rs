@@ -335,6 +335,7 @@ fn routes() -> Routes {
         },
         timeouts: timeouts(),
         max_attempts: 3,
+        waiting_max: 100,
         expose_providers: false,
         access_log: false,
         tls: None,
@@ -400,6 +401,7 @@ fn provider((position, country): (u16, &str)) -> Provider {
         timeouts: timeouts(),
         breaker: breaker(),
         balance: Balance::LeastLoaded,
+        location: ProviderId(0),
         tiers: None,
     }
 }

@@ -120,6 +120,7 @@ fn market(market: &Market) -> Value {
     let adders = adders.map(|(at, adder)| (at.as_str(), adder.to_string()));
     json!({
         "interval": duration(market.interval),
+        "waiting_max": market.waiting_max,
         "price_cap": market.price_cap.to_string(),
         "adders": adders.collect::<BTreeMap<_, _>>(),
         "bookings": market.bookings.path.to_string_lossy(),

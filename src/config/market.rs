@@ -30,6 +30,12 @@ const BOOKINGS: &str = "reservations.redb";
 /// Where the state lies if the service manager doesn't say.
 const STATE_DIRECTORY: &str = "/var/lib/srpd";
 
+/// `market.waiting_max`
+const WAITING: u32 = 1000;
+
+/// The most that `market.waiting_max` can be: each keeps its connection and its body.
+const WAITING_MAX: u32 = 100_000;
+
 const HOUR: i64 = 3600;
 
 /// Reads `[market]`. Its `adders` name locations of `providers`.
@@ -50,6 +56,7 @@ pub(super) fn read(
             .price("price_cap")
             .or(Price::from_micros(PRICE_CAP))
             .unwrap_or(Price::MAX),
+        waiting_max: table.whole("waiting_max", WAITING, 0..=WAITING_MAX),
         adders: adders(&table, providers),
         bookings: bookings(&table, surroundings),
     };

@@ -139,6 +139,8 @@ pub struct Market {
     pub interval: Duration,
     /// No floating call costs more.
     pub price_cap: Price,
+    /// Calls that may wait for a slot at a location.
+    pub waiting_max: u32,
     /// Congestion adders: location, price added for work that lands there.
     pub adders: Vec<(String, Price)>,
     /// Where bookings are kept.

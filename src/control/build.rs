@@ -1,5 +1,6 @@
 //! A configuration becomes the tables that cores decide by.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use thiserror::Error;
@@ -9,7 +10,7 @@ use super::discovery::known::{Known, pinned};
 use super::market::book::{Booking, BookingError, Origin, Where};
 use super::market::store::StoreError;
 use super::registry::{Registry, RegistryFull};
-use crate::base::{KeyId, Secret};
+use crate::base::{KeyId, ProviderId, Secret};
 use crate::config::{self, Allowed, Config, ReservedAt};
 use crate::market::{Place, Price};
 use crate::policy::balance::hash::hash;
@@ -89,6 +90,7 @@ pub fn build(
             known,
         )?);
     }
+    locate(config, &mut providers);
     let mut capabilities = Vec::with_capacity(config.capabilities.len());
     for capability in &config.capabilities {
         capabilities.push(build_capability(capability, config, registry)?);
@@ -132,6 +134,7 @@ pub fn build(
         limits: config.limits,
         timeouts: config.timeouts,
         max_attempts: config.retry.max_attempts.get(),
+        waiting_max: config.market.waiting_max,
         expose_providers: config.instance.expose_providers,
         access_log: config.log.access,
         tls: config.instance.tls.as_ref().map(|tls| tls.server.clone()),
@@ -212,6 +215,7 @@ fn build_provider<'e>(
         timeouts: provider.timeouts,
         breaker: provider.breaker,
         balance: provider.balance,
+        location: id,
         tiers: tiers(&provider.tiers).map(Box::new),
     })
 }
@@ -232,6 +236,17 @@ fn tiers(tiers: &config::Tiers) -> Option<Tiers> {
         firm: tiers.firm.as_ref().map(value),
         floating: tiers.floating.as_ref().map(value),
     })
+}
+
+/// Names each location by the first of its providers that has a capacity.
+fn locate(config: &Config, providers: &mut [Provider]) {
+    let mut first: HashMap<&str, ProviderId> = HashMap::new();
+    for (configured, provider) in config.providers.iter().zip(providers) {
+        if provider.capacity.is_some() {
+            let location = configured.location.as_str();
+            provider.location = *first.entry(location).or_insert(provider.id);
+        }
+    }
 }
 
 /// The credential as the line that is sent (RFC 6750 section 2.1).

@@ -158,6 +158,7 @@ pub fn config() -> Config {
             budget_min: 3,
         },
         market: Market {
+            waiting_max: 100,
             interval: Duration::from_secs(300),
             price_cap: Price::MAX,
             adders: Vec::new(),

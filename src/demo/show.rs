@@ -148,6 +148,7 @@ mod tests {
             attempts: 2,
             ttft_ms: Some(212.4),
             total_ms: 1803.0,
+            waited_ms: None,
             bytes_in: 1,
             bytes_out: 2,
             input_tokens: None,

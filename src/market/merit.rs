@@ -59,6 +59,36 @@ impl PartialOrd for Standing {
     }
 }
 
+/// A call's place among those that wait for a slot. The first in this order is the first to be
+/// dispatched: the highest bid, then who came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    /// What it would pay at most; the highest price if it didn't say.
+    bid: Reverse<Price>,
+    /// In which order they came, counted across all cores.
+    number: u64,
+}
+
+impl Turn {
+    /// The place of a call that pays `bid` at most, and was the `number`th to come.
+    pub fn new(bid: Price, number: u64) -> Turn {
+        Turn {
+            bid: Reverse(bid),
+            number,
+        }
+    }
+
+    /// What it would pay at most.
+    pub fn bid(&self) -> Price {
+        self.bid.0
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -93,6 +123,14 @@ mod tests {
                 prop_assert!(a < b);
             }
         }
+    }
+
+    #[test]
+    fn the_highest_bid_is_served_first_and_then_who_came_first() {
+        let mut all = [(5, 1), (9, 3), (2, 2), (9, 2)].map(|(bid, at)| Turn::new(price(bid), at));
+        all.sort();
+        let order = all.map(|it| (it.bid().micros(), it.number()));
+        assert_eq!(order, [(9, 2), (9, 3), (5, 1), (2, 2)]);
     }
 
     #[test]

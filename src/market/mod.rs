@@ -14,7 +14,7 @@ pub mod price;
 
 pub use calendar::{Calendar, Capacity, Overbooked, Place, Reservation};
 pub use clearing::{Bid, Cleared, Offer, clear};
-pub use merit::{Quote, Standing};
+pub use merit::{Quote, Standing, Turn};
 pub use occupancy::Occupancy;
 pub use price::{Price, PriceError, PriceText};
 

@@ -48,6 +48,36 @@ pub(super) fn send_now(fd: RawFd, bytes: &[u8]) -> usize {
     usize::try_from(sent).unwrap_or(0)
 }
 
+/// Seconds of silence after which the kernel asks whether the other side is still there, how many
+/// lie between two questions, and how many stay unanswered.
+const KEEP_ALIVE: [(libc::c_int, libc::c_int); 3] = [
+    (libc::TCP_KEEPIDLE, 30),
+    (libc::TCP_KEEPINTVL, 10),
+    (libc::TCP_KEEPCNT, 3),
+];
+
+/// Has the kernel find out whether a silent peer is still there: a minute after the last that was
+/// heard of it. `fd` must name a TCP socket that is open; on another, nothing is done.
+pub(super) fn keep_alive(fd: RawFd) {
+    let set = |level, name, value: libc::c_int| {
+        // SAFETY: the pointer is to one `c_int`, as the length says; its callers own the socket
+        // that `fd` names.
+        unsafe {
+            libc::setsockopt(
+                fd,
+                level,
+                name,
+                (&raw const value).cast(),
+                size_of_val(&value) as libc::socklen_t,
+            )
+        }
+    };
+    for (name, value) in KEEP_ALIVE {
+        set(libc::IPPROTO_TCP, name, value);
+    }
+    set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
+}
+
 /// Whether the other side has ended its half of the connection or all of it, whatever is still
 /// to be read. `fd` must name a socket that is open.
 pub(super) fn has_left(fd: RawFd) -> bool {
@@ -82,6 +112,33 @@ mod tests {
             }
             assert!(super::has_left(near.as_raw_fd()));
         }
+    }
+
+    #[test]
+    fn a_silent_peer_is_asked_after_when_that_is_wanted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let asked = |level, name| {
+            let mut value: libc::c_int = -1;
+            let mut length = size_of_val(&value) as libc::socklen_t;
+            // SAFETY: the pointers are to one `c_int` and its length, and the socket is open.
+            let known = unsafe {
+                libc::getsockopt(
+                    near.as_raw_fd(),
+                    level,
+                    name,
+                    (&raw mut value).cast(),
+                    &raw mut length,
+                )
+            };
+            assert_eq!(known, 0);
+            value
+        };
+        let on = || asked(libc::SOL_SOCKET, libc::SO_KEEPALIVE);
+        assert_eq!(on(), 0);
+        super::keep_alive(near.as_raw_fd());
+        assert_eq!(on(), 1);
+        assert_eq!(asked(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE), 30);
     }
 
     #[test]

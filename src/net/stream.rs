@@ -18,7 +18,7 @@ use monoio::net::TcpStream;
 use super::buffer::Buffer;
 use super::deadline::{Deadline, Deadlines};
 use super::gather::Gather;
-use super::socket::{reset, shut_down};
+use super::socket::{keep_alive, reset, shut_down};
 use super::tls::Trust;
 use super::turn;
 
@@ -86,6 +86,11 @@ impl Conn {
     /// Ends the connection now, whatever is in flight.
     pub fn shut_down(&self) {
         shut_down(self.writer.fd, libc::SHUT_RDWR);
+    }
+
+    /// Has the kernel find out whether a peer that sends nothing is still there.
+    pub fn keep_alive(&self) {
+        keep_alive(self.writer.fd);
     }
 
     /// Ends the connection with a reset: for a message whose only end is the connection's, and

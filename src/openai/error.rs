@@ -49,6 +49,8 @@ codes! {
     InvalidSupply = 400 "invalid_request_error" "invalid_supply" Some("invalid_supply");
     /// `X-Sovereign-Max-Price` is not a decimal number.
     InvalidMaxPrice = 400 "invalid_request_error" "invalid_max_price" Some("invalid_max_price");
+    /// `X-Sovereign-Defer` is not a number of seconds.
+    InvalidDefer = 400 "invalid_request_error" "invalid_defer" Some("invalid_defer");
     /// `service_tier` has an unknown value.
     InvalidServiceTier = 400 "invalid_request_error" "invalid_service_tier" Some("invalid_service_tier");
     /// No key, or one that is not known.
@@ -206,6 +208,7 @@ mod tests {
                     "invalid_residency",
                     "invalid_supply",
                     "invalid_max_price",
+                    "invalid_defer",
                     "invalid_service_tier",
                 ],
                 false,

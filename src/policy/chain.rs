@@ -343,6 +343,28 @@ impl Itinerary<'_> {
         })
     }
 
+    /// Goes past a link: for one that has had the call before it waited. What is beyond the border
+    /// stays there.
+    pub fn pass_over(&mut self, position: usize) {
+        if position < self.links.len() {
+            self.untried &= !(1 << position);
+        }
+    }
+
+    /// Counts attempts that were made for the call before it waited.
+    pub fn count_earlier(&mut self, attempts: u32) {
+        self.attempts = self.attempts.saturating_add(attempts);
+    }
+
+    /// Positions of links inside the border that have had the call, or were passed over, as bits.
+    pub fn spent(&self, within: &Residency) -> u64 {
+        let mut inside: Links = 0;
+        for (position, link) in self.links.iter().enumerate() {
+            inside |= Links::from(within.allows(link.jurisdiction)) << position;
+        }
+        inside & !self.untried
+    }
+
     /// Attempts made so far, repeats included.
     #[inline]
     pub fn attempts(&self) -> u32 {

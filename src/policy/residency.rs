@@ -196,7 +196,7 @@ impl fmt::Debug for JurisdictionSet {
 pub const GROUP_NAME_BYTES_MAX: usize = 64;
 
 /// `[instance.groups]`: names for sets of jurisdictions, ASCII case-insensitive.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Groups(Vec<(Box<str>, JurisdictionSet)>);
 
 impl Groups {

@@ -24,6 +24,10 @@ pub struct Wish<'c> {
     /// What it pays at most; none: whatever it costs.
     limit: Option<Price>,
     refused: Cell<Refused>,
+    /// The slot that it has waited for. Boxed: few have one.
+    granted: Cell<Option<Box<Slot<'c>>>>,
+    /// It had one.
+    brought: bool,
 }
 
 /// Why candidates have not taken the call.
@@ -108,7 +112,21 @@ impl<'c> Wish<'c> {
             asked: asked.is_some(),
             limit,
             refused: Cell::default(),
+            granted: Cell::new(None),
+            brought: false,
         }
+    }
+
+    /// Brings a slot that was granted while the call waited.
+    pub fn bring(&mut self, slot: Option<Slot<'c>>) {
+        self.brought = slot.is_some();
+        self.granted.set(slot.map(Box::new));
+    }
+
+    /// The slot that was brought, if it wasn't used.
+    #[inline]
+    pub fn left_over(&self) -> Option<Box<Slot<'c>>> {
+        self.granted.take()
     }
 
     /// Whether the call asks for firm supply and its key has none reserved now where the call may
@@ -137,6 +155,8 @@ impl<'c> Wish<'c> {
     pub fn walks(&self) -> &'static [Walk] {
         match (self.supply, self.asked) {
             (Supply::Floating, _) => &[Walk::Floating],
+            // Nobody is displaced for who has a slot in hand.
+            _ if self.brought => &[Walk::Floating],
             (Supply::Firm, true) => &[Walk::Reserved, Walk::Displacing, Walk::Unbounded],
             (Supply::Firm, false) if self.rights.is_empty() => &[Walk::Floating],
             (Supply::Firm, false) => &[Walk::Reserved, Walk::Displacing, Walk::Floating],
@@ -178,7 +198,7 @@ impl<'c> Wish<'c> {
     /// its location if that is more.
     fn price(&self, provider: &Provider, walk: Walk) -> Price {
         match walk.is_floating() && provider.capacity.is_some() {
-            true => provider.offer.max(self.core.market().price(provider.id)),
+            true => self.core.spot_price(provider),
             false => provider.offer,
         }
     }
@@ -205,8 +225,10 @@ impl<'c> Wish<'c> {
         let counter = self.core.counter();
         let (slot, displaced) = match walk {
             Walk::Floating => {
-                let bid = self.limit.unwrap_or(Price::MAX);
-                let taken = counter.floating(provider.id, capacity, bid);
+                if let Some(slot) = self.granted_at(provider.id) {
+                    return Some(slot);
+                }
+                let taken = counter.floating(provider.id, capacity, self.bid());
                 if taken.is_none() {
                     self.note(|refused| refused.full = true);
                     self.note_cheapest(provider);
@@ -221,6 +243,21 @@ impl<'c> Wish<'c> {
             self.core.displace(displaced);
         }
         Some(slot)
+    }
+
+    /// The slot that was granted, if it is at this provider.
+    fn granted_at(&self, provider: ProviderId) -> Option<Slot<'c>> {
+        let slot = self.granted.take()?;
+        if slot.provider() == provider {
+            return Some(*slot);
+        }
+        self.granted.set(Some(slot));
+        None
+    }
+
+    /// What it bids: whoever names no limit pays any price.
+    pub fn bid(&self) -> Price {
+        self.limit.unwrap_or(Price::MAX)
     }
 
     fn firm(
@@ -263,13 +300,29 @@ impl<'c> Wish<'c> {
         });
     }
 
+    /// Whether the call is floating, and nobody has taken it for want of an idle slot or at its
+    /// price: what it could wait for.
+    pub fn wants_a_slot(&self) -> bool {
+        let refused = self.refused.get();
+        let firm_only = self.asked && self.supply == Supply::Firm;
+        !firm_only && (refused.full || refused.price)
+    }
+
+    /// Whether a call that waits looks again for what nobody tells it of: its key's own slots.
+    pub fn has_own(&self) -> bool {
+        self.supply == Supply::Firm && !self.rights.is_empty()
+    }
+
+    /// Counts the call as one that found no slot.
+    pub fn count_refused(&self) {
+        if let Some((_, provider)) = self.refused.get().cheapest {
+            self.core.refuse_floating(provider, self.bid());
+        }
+    }
+
     /// What to say if nobody has taken the call and the market is the reason.
     pub fn refusal(&self) -> Option<(ErrorCode, &'static str)> {
         let refused = self.refused.get();
-        if let Some((_, provider)) = refused.cheapest {
-            let bid = self.limit.unwrap_or(Price::MAX);
-            self.core.refuse_floating(provider, bid);
-        }
         if self.asked && self.supply == Supply::Firm && refused.exhausted {
             let message = "every slot that this key has reserved is in use";
             return Some((ErrorCode::FirmExhausted, message));

@@ -11,6 +11,7 @@ use super::attempt::{self, Served};
 use super::body::Probing;
 use super::client::{Client, Stopped};
 use super::core::Core;
+use super::deferral::{Again, Deferral, Search, Standby};
 use super::intake::Intake;
 use super::message::{Body, Order};
 use super::reject::Rejection;
@@ -38,6 +39,8 @@ pub enum End {
     Gone,
     /// Nothing was sent: this is to be.
     Rejected(Rejection),
+    /// Nothing was sent, and its client has said that it may wait.
+    Waits(Box<Standby>, Body),
 }
 
 /// A call whose border is drawn: what all of its attempts share.
@@ -53,8 +56,12 @@ struct Routed<'c, 'r> {
     short: Cell<bool>,
     /// Made for the first provider that is balanced by prefix.
     trail: OnceCell<Box<Trail>>,
-    /// An attempt lost its slot to a firm call.
-    curtailed: Cell<bool>,
+    /// Links whose attempts lost their slots to firm calls, as bits.
+    curtailed: Cell<u64>,
+    /// It has waited before.
+    has_waited: bool,
+    /// Leave to wait, if the client has given it.
+    deferral: Cell<Option<Box<Deferral>>>,
 }
 
 /// What the client is sent of a call that was committed to: nothing of it is the request's body.
@@ -68,11 +75,11 @@ struct Delivery<'c> {
 }
 
 /// Makes the call.
-pub async fn run(
-    core: &Core,
-    routes: &Routes,
+pub async fn run<'c>(
+    core: &'c Core,
+    routes: &'c Routes,
     client: &mut Client,
-    (intake, body, probing): (&Intake, Body, Option<Box<Probing>>),
+    (intake, body, probing, again): (&Intake, Body, Option<Box<Probing>>, Option<Box<Again<'c>>>),
     manner: Manner,
     settlement: &mut Settlement<'_>,
 ) -> End {
@@ -92,9 +99,14 @@ pub async fn run(
     let terms = intake.terms;
     // The field in the head wins.
     let asked = terms.supply.or(ask.tier);
-    let wish = Wish::new(core, routes, &intake.key, asked, terms.max_price);
-    let Some(itinerary) = capability.chain.within(&residency, routes.max_attempts) else {
+    let mut wish = Wish::new(core, routes, &intake.key, asked, terms.max_price);
+    let Some(mut itinerary) = capability.chain.within(&residency, routes.max_attempts) else {
         return End::Rejected(mismatch(capability));
+    };
+    let has_waited = again.is_some();
+    let deferral = match again {
+        None => terms.defer.map(Deferral::new),
+        Some(again) => Some(again.take_up(&mut wish, &mut itinerary, capability, routes)),
     };
     if wish.is_unfounded(&residency) {
         return End::Rejected(not_reserved());
@@ -112,7 +124,7 @@ pub async fn run(
         operation: intake.operation,
         strip_usage: ask.strip_usage,
         manner,
-        until: settlement.started() + routes.timeouts.call,
+        until: settlement.counts_from() + routes.timeouts.call,
     };
     let routed = Routed {
         core,
@@ -124,15 +136,22 @@ pub async fn run(
         until: delivery.until,
         short: Cell::new(true),
         trail: OnceCell::new(),
-        curtailed: Cell::new(false),
+        curtailed: Cell::new(0),
+        has_waited,
+        deferral: Cell::new(deferral),
     };
     let travelled = routed.travel(client, itinerary, settlement).await;
-    // No attempt follows: the answer may take its time, and the body need not wait for it.
     drop(ask);
+    let travelled = match travelled {
+        Err(Halt::Waits(standby)) => return End::Waits(standby, body),
+        other => other,
+    };
+    // No attempt follows: the answer may take its time, and the body need not wait for it.
     body.release().await;
     match travelled {
         Ok(committed) => delivery.deliver(client, committed, settlement).await,
-        Err(end) => end,
+        Err(Halt::Ends(end)) => end,
+        Err(Halt::Waits(standby)) => End::Rejected(standby.rejection),
     }
 }
 
@@ -151,6 +170,12 @@ enum Tried<'r> {
     Failed(Verdict, Option<Candidate>),
 }
 
+/// Why a call's way has ended without a response in hand.
+enum Halt {
+    Ends(End),
+    Waits(Box<Standby>),
+}
+
 /// A response in hand, and the attempt that it came from.
 struct Committed<'r> {
     attempt: Attempt<'r>,
@@ -165,20 +190,23 @@ impl<'c> Routed<'c, '_> {
         client: &mut Client,
         mut itinerary: Itinerary<'_>,
         settlement: &mut Settlement<'_>,
-    ) -> Result<Committed<'c>, End> {
+    ) -> Result<Committed<'c>, Halt> {
         let core = self.core;
         let mut now = core.recently();
         while now < self.until {
             let Some((candidate, leave)) = self.next(&mut itinerary, now) else {
-                return Err(End::Rejected(self.nobody(itinerary.attempts(), now)));
+                return Err(self.unserved(&itinerary, now));
             };
+            if self.has_waited {
+                self.leave_line();
+            }
             let visit = self.visit(client, &mut itinerary, candidate, leave, settlement);
             if let Some(outcome) = visit.await {
                 return outcome;
             }
             now = core.now();
         }
-        Err(End::Rejected(deadline_exceeded()))
+        Err(Halt::Ends(End::Rejected(deadline_exceeded())))
     }
 
     /// The next candidate whose breakers and gates let the call pass, and the market.
@@ -223,7 +251,7 @@ impl<'c> Routed<'c, '_> {
         mut candidate: Candidate,
         (mut permit, admission): (Permit, Admission<'c>),
         settlement: &mut Settlement<'_>,
-    ) -> Option<Result<Committed<'c>, End>> {
+    ) -> Option<Result<Committed<'c>, Halt>> {
         let core = self.core;
         loop {
             let attempt =
@@ -237,12 +265,13 @@ impl<'c> Routed<'c, '_> {
                         admission,
                     }));
                 }
-                Tried::Gone => return Some(Err(End::Gone)),
+                Tried::Gone => return Some(Err(Halt::Ends(End::Gone))),
                 Tried::Failed(Verdict::Deadline, _) => {
-                    return Some(Err(End::Rejected(deadline_exceeded())));
+                    return Some(Err(Halt::Ends(End::Rejected(deadline_exceeded()))));
                 }
-                Tried::Failed(Verdict::Curtailed, _) => {
-                    self.curtailed.set(true);
+                Tried::Failed(Verdict::Curtailed, candidate) => {
+                    let link = candidate.map_or(0, |candidate| 1 << candidate.link());
+                    self.curtailed.set(self.curtailed.get() | link);
                     return None;
                 }
                 Tried::Failed(verdict, again) => {
@@ -313,9 +342,54 @@ impl<'c> Routed<'c, '_> {
         }
     }
 
+    /// The call has found somebody: it counts as waiting no more. If that isn't whose slot it waited
+    /// for, the next in line has that.
+    #[cold]
+    fn leave_line(&self) {
+        drop(self.wish.left_over());
+        if let Some(mut deferral) = self.deferral.take() {
+            deferral.leave_line();
+            self.deferral.set(Some(deferral));
+        }
+    }
+
+    /// Nobody has taken the call: it waits, if it may and there is something to wait for.
+    #[cold]
+    fn unserved(&self, itinerary: &Itinerary<'_>, now: Moment) -> Halt {
+        let attempts = itinerary.attempts();
+        let rejection = self.nobody(attempts, now);
+        let curtailed = self.curtailed.get();
+        let Some(deferral) = self.deferral.take() else {
+            return self.refused(rejection, attempts);
+        };
+        if curtailed != 0 || self.wish.wants_a_slot() || deferral.waits_on(attempts) {
+            let search = Search {
+                core: self.core,
+                routes: self.routes,
+                capability: self.ask.capability,
+                residency: &self.residency,
+                wish: &self.wish,
+                spent: itinerary.spent(&self.residency) & !curtailed,
+                attempts: attempts - curtailed.count_ones(),
+            };
+            return match search.stand_by(deferral, rejection) {
+                Ok(standby) => Halt::Waits(standby),
+                Err(rejection) => self.refused(rejection, attempts),
+            };
+        }
+        self.refused(rejection, attempts)
+    }
+
+    fn refused(&self, rejection: Rejection, attempts: u32) -> Halt {
+        if self.curtailed.get() == 0 && attempts == 0 {
+            self.wish.count_refused();
+        }
+        Halt::Ends(End::Rejected(rejection))
+    }
+
     /// Why nobody took the call.
     fn nobody(&self, attempts: u32, now: Moment) -> Rejection {
-        if self.curtailed.get() {
+        if self.curtailed.get() != 0 {
             let message = "a reservation's owner needed the slot, and no other is idle";
             return Rejection::new(ErrorCode::Curtailed, message).retry_after(1);
         }

@@ -15,6 +15,7 @@ use super::models;
 use super::reject::Rejection;
 use super::room::Place;
 use super::settle::Settlement;
+use super::waiting;
 use crate::http::request::BadRequest;
 use crate::http::{HeadLimits, HeadSlots, Version, encode, parse_request};
 use crate::net::{Buffer, Conn, Ends, Recycled, turn};
@@ -208,7 +209,7 @@ async fn answer(
     core: &Core,
     routes: &Routes,
     client: &mut Client,
-    received: Recycled<Received>,
+    mut received: Recycled<Received>,
     settlement: &mut Settlement<'_>,
 ) -> (After, Outcome) {
     client.begin(received.bytes, &routes.limits);
@@ -221,7 +222,7 @@ async fn answer(
         client.conn.deadline.introduce();
     }
     let (framing, expects) = (received.framing, received.expect_continue);
-    let intake = match &received.wish {
+    let intake = match &mut received.wish {
         Ok(Wish::Call(intake)) => {
             if let Err(rejection) = admit(core, routes, settlement, intake) {
                 manner.persistent &= body::skip(client, framing);
@@ -257,8 +258,14 @@ async fn answer(
             return refuse(core, client, settlement, rejection, manner).await;
         }
     };
-    let request = (intake, body, probing);
-    match call::run(core, routes, client, request, manner, settlement).await {
+    let request = (&*intake, body, probing, None);
+    let mut end = call::run(core, routes, client, request, manner, settlement).await;
+    if let End::Waits(standby, body) = end {
+        let held = (standby, body);
+        let waiting = waiting::see_through(core, routes, client, held, intake, manner, settlement);
+        end = Box::pin(waiting).await;
+    }
+    match end {
         // After a handover, too, a client who has been told that it may ask again is answered.
         End::Complete if client.may_ask_again && core.stage() < Stage::Ending => {
             (After::Next, Outcome::Completed)
@@ -267,6 +274,7 @@ async fn answer(
         End::Cut => (After::Close, Outcome::Cut),
         End::Gone => (After::Abort, Outcome::ClientGone),
         End::Rejected(rejection) => refuse(core, client, settlement, rejection, manner).await,
+        End::Waits(standby, _) => refuse(core, client, settlement, standby.rejection, manner).await,
     }
 }
 

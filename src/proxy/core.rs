@@ -12,6 +12,7 @@ use super::inbound::{ANSWER_HEADROOM, Inbound};
 use super::leases::{Allowance, Exhausted, Leases};
 use super::memory::Memory;
 use super::pace::Pace;
+use super::queue::Queue;
 use super::slots::{Counter, Displaced, Floaters};
 use super::targets::Targets;
 use crate::base::{Clock, EndpointId, Moment, Prng, ProviderId};
@@ -89,6 +90,7 @@ pub struct Core {
     index: usize,
     bells: Arc<[Bell]>,
     floaters: RefCell<Floaters>,
+    queue: RefCell<Queue>,
     histograms: RefCell<CoreHistograms>,
     slot: Arc<HistogramSlot>,
     facts: mpsc::Sender<Fact>,
@@ -123,6 +125,7 @@ impl Core {
             index: parts.index,
             bells: parts.bells,
             floaters: RefCell::default(),
+            queue: RefCell::default(),
             histograms: RefCell::new(CoreHistograms::new()),
             slot: parts.histograms,
             facts: parts.facts,
@@ -213,6 +216,11 @@ impl Core {
         }
     }
 
+    /// The notice board.
+    pub(super) fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
     /// Slots, reservations and prices.
     #[inline]
     pub fn market(&self) -> &Market {
@@ -226,16 +234,40 @@ impl Core {
             core: self.index,
             floaters: &self.floaters,
             now: &self.now,
+            bells: &self.bells,
+        }
+    }
+
+    /// The core's number.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The calls that wait for a slot.
+    pub(super) fn queue(&self) -> &RefCell<Queue> {
+        &self.queue
+    }
+
+    /// Has a core look at what it is to give up, and at what is idle for those who wait there.
+    pub(super) fn ring(&self, core: usize) {
+        if let Some(bell) = self.bells.get(core) {
+            bell.ring();
         }
     }
 
     /// Has a core give up a slot now.
     pub fn displace(&self, displaced: Displaced) {
-        if displaced.core == self.index {
-            self.curtail();
-        } else if let Some(bell) = self.bells.get(displaced.core) {
-            bell.ring();
+        match displaced.core == self.index {
+            true => self.curtail(),
+            false => self.ring(displaced.core),
         }
+    }
+
+    /// Somebody has rung.
+    pub fn heard(&self) {
+        self.now();
+        self.curtail();
+        self.serve_waiting();
     }
 
     /// Curtails what the core is asked to.
@@ -249,8 +281,8 @@ impl Core {
                 continue;
             };
             let (_, also) = self.counter().curtail_wanted(provider.id, capacity.get());
-            if let Some(bell) = also.and_then(|also| self.bells.get(also.core)) {
-                bell.ring();
+            if let Some(also) = also {
+                self.ring(also.core);
             }
         }
     }
@@ -325,10 +357,11 @@ impl Core {
             return;
         };
         let mut histograms = self.histograms.borrow_mut();
+        let unwaited = |us: u64| Duration::from_micros(us.saturating_sub(record.waited_us));
         if let Some(ttft) = record.ttft_us {
-            histograms.record_ttft(capability, Duration::from_micros(ttft));
+            histograms.record_ttft(capability, unwaited(ttft));
         }
-        histograms.record_call(capability, Duration::from_micros(record.total_us));
+        histograms.record_call(capability, unwaited(record.total_us));
     }
 
     /// The end of a turn that had `begun` when all that is ready now was: sockets that were late then
@@ -347,6 +380,7 @@ impl Core {
         leases.settle(&routes.meters, false, now);
         drop(leases);
         self.look_at_memory(&routes);
+        self.sweep_queue(now, &routes);
         // After a handover an idle connection may bring one more request: its client can't know.
         if self.stage() == Stage::Ending {
             self.deadlines.end_idle();
@@ -361,6 +395,7 @@ impl Core {
         let mut floaters = self.floaters.borrow_mut();
         self.market().offer_demand(self.index, floaters.demand(now));
         drop(floaters);
+        self.show_waiting();
         let mut pool = self.pool.borrow_mut();
         let evicted = pool.sweep(now, |endpoint| {
             let mut owners = routes.providers.iter();

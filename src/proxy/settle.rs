@@ -53,6 +53,7 @@ impl<'c> Settlement<'c> {
             attempts: 0,
             ttft_us: None,
             total_us: 0,
+            waited_us: 0,
             bytes_in: 0,
             bytes_out: 0,
             input_tokens: None,
@@ -86,6 +87,16 @@ impl<'c> Settlement<'c> {
     /// When the call began.
     pub fn started(&self) -> Moment {
         self.started
+    }
+
+    /// Since when its time counts: what it has waited for a slot is its client's own.
+    pub fn counts_from(&self) -> Moment {
+        Moment(self.started.0 + self.record.waited_us)
+    }
+
+    /// The call has waited for a slot, so much longer.
+    pub fn has_waited(&mut self, us: u64) {
+        self.record.waited_us += us;
     }
 
     /// Milliseconds since then, for `openai-processing-ms`.

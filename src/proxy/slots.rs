@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use crate::base::{Moment, ProviderId};
 use crate::market::occupancy::Share;
 use crate::market::{Price, Standing};
+use crate::net::Bell;
 use crate::tables::demand::Demand;
 use crate::tables::{Market, Reserve};
 
@@ -123,6 +124,8 @@ pub struct Counter<'c> {
     pub floaters: &'c RefCell<Floaters>,
     /// A time that was read not long ago.
     pub now: &'c Cell<Moment>,
+    /// Every core's bell, by number.
+    pub bells: &'c [Bell],
 }
 
 impl Clone for Counter<'_> {
@@ -139,6 +142,8 @@ pub struct Slot<'c> {
     counter: Counter<'c>,
     provider: ProviderId,
     held: Held<'c>,
+    /// Whoever waits for it isn't told.
+    unusable: bool,
 }
 
 enum Held<'c> {
@@ -176,6 +181,7 @@ impl<'c> Counter<'c> {
             counter: self,
             provider,
             held: Held::Firm(share, reserve),
+            unusable: false,
         };
         Some((slot, self.displace(provider, capacity)))
     }
@@ -192,8 +198,8 @@ impl<'c> Counter<'c> {
         capacity: u32,
         bid: Price,
     ) -> Option<(Slot<'c>, Option<Displaced>)> {
-        let waiting = self.market.waiting(provider);
-        if waiting.is_some_and(|best| best >= bid) {
+        let first = self.market.first_in_line(provider);
+        if first.is_some_and(|(_, turn)| turn.bid() >= bid) {
             return None;
         }
         self.market.enter(provider, Share::Floating, capacity)?;
@@ -214,6 +220,7 @@ impl<'c> Counter<'c> {
             counter: self,
             provider,
             held: Held::Floating(index),
+            unusable: false,
         };
         // A firm call that came between the two steps has seen nobody whose slot it could take.
         (slot, self.displace(provider, capacity))
@@ -226,6 +233,22 @@ impl<'c> Counter<'c> {
         }
         let core = self.market.curtail(provider)?;
         Some(Displaced { core })
+    }
+
+    /// A slot has become idle: wakes the core whose call is the first in line for it, if anybody
+    /// is. What becomes of it is decided there.
+    fn call_first(self, provider: ProviderId) {
+        if let Some((core, _)) = self.market.first_in_line(provider)
+            && let Some(bell) = self.bells.get(core)
+        {
+            bell.ring();
+        }
+    }
+
+    /// Gives back a slot that was taken for a call which had no place in `floaters` yet.
+    pub fn decline(self, provider: ProviderId) {
+        self.market.leave(provider, Share::Floating);
+        self.call_first(provider);
     }
 
     fn show_first(self, provider: ProviderId) {
@@ -266,6 +289,17 @@ impl Slot<'_> {
         matches!(self.held, Held::Firm(..))
     }
 
+    /// Whose slot it is.
+    pub fn provider(&self) -> ProviderId {
+        self.provider
+    }
+
+    /// Gives back a slot that its call couldn't use, since the provider takes none now: so
+    /// couldn't the next in line.
+    pub fn give_back_unusable(mut self) {
+        self.unusable = true;
+    }
+
     /// Ready when the slot is lost. A firm one never is.
     pub fn poll_curtailed(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Held::Floating(index) = self.held else {
@@ -281,6 +315,13 @@ impl Slot<'_> {
                 Poll::Pending
             }
             _ => Poll::Ready(()),
+        }
+    }
+
+    #[inline]
+    fn call_next(&self) {
+        if self.counter.market.is_awaited(self.provider) && !self.unusable {
+            self.counter.call_first(self.provider);
         }
     }
 
@@ -306,6 +347,7 @@ impl Drop for Slot<'_> {
             Held::Firm(share, reserve) => {
                 market.leave(self.provider, share);
                 reserve.give_back();
+                self.call_next();
             }
             Held::Floating(index) => {
                 let mut floaters = self.counter.floaters.borrow_mut();
@@ -318,6 +360,7 @@ impl Drop for Slot<'_> {
                 if held {
                     market.leave(self.provider, Share::Floating);
                     self.counter.show_first(self.provider);
+                    self.call_next();
                 }
             }
         }

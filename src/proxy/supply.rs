@@ -1,5 +1,8 @@
 //! What a call asks of the market: firm or floating, and at which price at most (SRP section 7).
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use super::reject::Rejection;
 use crate::http::Fields;
 use crate::market::{Price, Supply};
@@ -7,7 +10,11 @@ use crate::openai::ErrorCode;
 
 const SUPPLY: &str = "X-Sovereign-Supply";
 const MAX_PRICE: &str = "X-Sovereign-Max-Price";
+const DEFER: &str = "X-Sovereign-Defer";
 const SERVICE_TIER: &str = "service_tier";
+
+/// How long a call may wait (SRP section 7).
+const DEFER_SECONDS: RangeInclusive<u64> = 1..=86_400;
 
 /// What the head of a request asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +23,8 @@ pub struct Terms {
     pub supply: Option<Supply>,
     /// `X-Sovereign-Max-Price`
     pub max_price: Option<Price>,
+    /// `X-Sovereign-Defer`: how long a floating call waits for a slot.
+    pub defer: Option<Duration>,
 }
 
 impl Terms {
@@ -43,6 +52,13 @@ impl Terms {
                 "a decimal number, such as 2.40",
                 |value| value.parse().ok(),
             )?,
+            defer: read(
+                fields,
+                DEFER,
+                ErrorCode::InvalidDefer,
+                "a whole number of seconds, from 1 to 86400",
+                seconds,
+            )?,
         })
     }
 }
@@ -55,11 +71,14 @@ fn read<T>(
     expected: &str,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<Option<T>, Rejection> {
+    // Whoever names it there has it removed on the way, or would have.
+    let nominated = fields.nominated(name);
     let wrong = || {
         let message = format!("expected one {name} of {expected}");
         Rejection::new(code, message).about(name)
     };
     match fields.single(name) {
+        _ if nominated => Err(wrong()),
         Ok(None) => Ok(None),
         Ok(Some(value)) => {
             let text = std::str::from_utf8(value.trim_ascii()).map_err(|_| wrong())?;
@@ -67,6 +86,15 @@ fn read<T>(
         }
         Err(_) => Err(wrong()),
     }
+}
+
+/// Seconds to wait: digits alone, nothing that two readers could take for two numbers.
+fn seconds(text: &str) -> Option<Duration> {
+    let digits = (1..=5).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_digit());
+    let seconds: u64 = digits.then(|| text.parse().ok())??;
+    DEFER_SECONDS
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
 }
 
 /// The supply that `service_tier` stands for, given as it stands in the body. None for what leaves
@@ -108,10 +136,12 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_read() {
         assert_eq!(read(""), Ok(Terms::default()));
-        let all = "X-Sovereign-Supply: FIRM\r\nX-Sovereign-Max-Price: 2.40\r\n";
+        let all = "X-Sovereign-Supply: FIRM\r\nX-Sovereign-Max-Price: 2.40\r\n\
+                   X-Sovereign-Defer: 86400\r\n";
         let expected = Terms {
             supply: Some(Supply::Firm),
             max_price: Price::from_micros(2_400_000),
+            defer: Some(Duration::from_secs(86_400)),
         };
         assert_eq!(read(all), Ok(expected));
     }
@@ -134,6 +164,23 @@ mod tests {
                 ErrorCode::InvalidMaxPrice,
                 &["", "-1", "1e3", "nan", "1\r\nx-sovereign-max-price: 1"],
             ),
+            (
+                DEFER,
+                ErrorCode::InvalidDefer,
+                &[
+                    "",
+                    "0",
+                    "86401",
+                    "-1",
+                    "+1",
+                    "1.0",
+                    "1s",
+                    "0x1",
+                    "000001",
+                    "1, 1",
+                    "1\r\nx-sovereign-defer: 1",
+                ],
+            ),
         ] {
             for value in values {
                 assert_eq!(
@@ -142,6 +189,19 @@ mod tests {
                     "{name}: {value}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn what_is_named_in_connection_is_never_a_default_either() {
+        for (name, code) in [
+            (SUPPLY, ErrorCode::InvalidSupply),
+            (MAX_PRICE, ErrorCode::InvalidMaxPrice),
+            (DEFER, ErrorCode::InvalidDefer),
+        ] {
+            let nominated = format!("connection: close, {name}\r\n");
+            assert_eq!(read(&nominated), Err(code));
+            assert_eq!(read(&format!("{nominated}{name}: 1\r\n")), Err(code));
         }
     }
 

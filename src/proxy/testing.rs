@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::core::{Core, CoreParts};
 use crate::base::{Clock, EndpointId, ProviderId};
 use crate::market::Price;
+use crate::net::Bell;
 use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
@@ -35,6 +36,15 @@ impl Bench {
             stage: Stage::Serving,
         };
         let board = Arc::new(Board::new(snapshot.clone(), 1));
+        Bench::one_of((0, 1), facts, (board, snapshot), [].into())
+    }
+
+    fn one_of(
+        (index, cores): (usize, usize),
+        facts: usize,
+        (board, snapshot): (Arc<Board>, Snapshot),
+        bells: Arc<[Bell]>,
+    ) -> Bench {
         let (facts_in, facts) = mpsc::channel(facts);
         let core = Core::new(CoreParts {
             board: Arc::clone(&board),
@@ -44,9 +54,9 @@ impl Bench {
             facts: facts_in,
             access: access::ring().0,
             seed: 1,
-            index: 0,
-            cores: 1,
-            bells: [].into(),
+            index,
+            cores,
+            bells,
             sockets_max: 64,
             memory_max: usize::MAX,
         });
@@ -67,6 +77,37 @@ impl Bench {
     pub fn publish(&mut self, change: impl FnOnce(&mut States)) {
         change(&mut self.snapshot.states);
         self.board.publish(self.snapshot.clone());
+    }
+}
+
+/// Several cores of one board, whose tables `change` has changed.
+pub fn several(cores: usize, bells: Arc<[Bell]>, change: impl FnOnce(&mut Routes)) -> Vec<Bench> {
+    let mut routes = routes(1);
+    change(&mut routes);
+    let snapshot = Snapshot {
+        routes: Arc::new(routes),
+        states: States::new(),
+        stage: Stage::Serving,
+    };
+    let board = Arc::new(Board::new(snapshot.clone(), cores));
+    let shared = || (Arc::clone(&board), snapshot.clone());
+    (0..cores)
+        .map(|index| Bench::one_of((index, cores), 64, shared(), Arc::clone(&bells)))
+        .collect()
+}
+
+fn breaker(second: Duration) -> BreakerConfig {
+    BreakerConfig {
+        consecutive_failures: 2,
+        failure_ratio: 1.0,
+        ratio_window: 10 * second,
+        ratio_min_calls: 1000,
+        open: second,
+        open_max: second,
+        open_jitter: 0.0,
+        close_after: 1,
+        rate_limit_gate: second,
+        quota_gate: second,
     }
 }
 
@@ -101,19 +142,9 @@ fn routes(endpoints: u16) -> Routes {
         offer: Price::ZERO,
         api_key: None,
         timeouts,
-        breaker: BreakerConfig {
-            consecutive_failures: 2,
-            failure_ratio: 1.0,
-            ratio_window: 10 * second,
-            ratio_min_calls: 1000,
-            open: second,
-            open_max: second,
-            open_jitter: 0.0,
-            close_after: 1,
-            rate_limit_gate: second,
-            quota_gate: second,
-        },
+        breaker: breaker(second),
         balance: Balance::LeastLoaded,
+        location: ProviderId(0),
         tiers: None,
     };
     Routes {
@@ -136,6 +167,7 @@ fn routes(endpoints: u16) -> Routes {
         },
         timeouts,
         max_attempts: 3,
+        waiting_max: 100,
         expose_providers: false,
         access_log: false,
         tls: None,

@@ -1,5 +1,6 @@
 //! The market's words that all cores share: who occupies a provider's slots, what of a key's
-//! reservations is in use, what floating work costs now, and which core is to give a slot up.
+//! reservations is in use, what floating work costs now, which core is to give a slot up, and which
+//! has the call that is to have the next.
 //!
 //! Calls at providers without a capacity touch none of it.
 
@@ -8,10 +9,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 use super::demand::{Demand, DemandSlot};
+use super::lines::{Lines, Shown};
 use crate::base::ProviderId;
 use crate::base::ids::PROVIDERS_MAX;
 use crate::market::occupancy::Share;
-use crate::market::{Occupancy, Price};
+use crate::market::{Occupancy, Price, Turn};
 
 /// No floating call of the core occupies a slot there.
 const NOBODY: u64 = u64::MAX;
@@ -21,6 +23,7 @@ pub struct Market {
     floors: Box<[CachePadded<Floor>]>,
     /// By core, then by provider.
     galleries: Box<[CachePadded<Gallery>]>,
+    lines: Lines,
 }
 
 /// One provider's trading floor.
@@ -31,9 +34,8 @@ struct Floor {
     reserved: AtomicU32,
     /// What floating work costs at its location, in millionths. Written by the office.
     price: AtomicU64,
-    /// One more than the best bid that waits for a slot here; 0: nobody waits. Written
-    /// by the office.
-    waiting: AtomicU64,
+    /// Cores that have somebody who waits for a slot here.
+    waiting: AtomicU32,
 }
 
 /// One core's floating calls, as the others see them.
@@ -66,6 +68,7 @@ impl Market {
             galleries: (0..cores)
                 .map(|_| CachePadded::new(Gallery::new()))
                 .collect(),
+            lines: Lines::new(cores),
         }
     }
 
@@ -104,9 +107,10 @@ impl Market {
     pub fn leave(&self, provider: ProviderId, share: Share) {
         let one = Occupancy::default().enter(share, 1, 0);
         let one = one.map_or(0, Occupancy::word);
+        // In one order with those who look for a slot, see `has_idle`.
         self.floor(provider)
             .occupancy
-            .fetch_sub(one, Ordering::AcqRel);
+            .fetch_sub(one, Ordering::SeqCst);
     }
 
     /// Slots reserved at the provider itself in this hour.
@@ -135,18 +139,46 @@ impl Market {
             .store(price.micros(), Ordering::Release);
     }
 
-    /// The best bid that waits for a slot of the provider: a newcomer who doesn't bid more has to
-    /// wait behind it.
-    #[inline]
-    pub fn waiting(&self, provider: ProviderId) -> Option<Price> {
-        let word = self.floor(provider).waiting.load(Ordering::Acquire);
-        Price::from_micros(word.checked_sub(1)?)
+    /// Whether a slot is idle that a floating call could take. Whoever has shown itself in line and
+    /// then asks here misses no slot: who gives one back asks [`is_awaited`](Market::is_awaited)
+    /// behind that.
+    pub fn has_idle(&self, provider: ProviderId, capacity: u32) -> bool {
+        let word = self.floor(provider).occupancy.load(Ordering::SeqCst);
+        Occupancy::from_word(word).total() < capacity
     }
 
-    /// Says which bid waits. Office only.
-    pub fn set_waiting(&self, provider: ProviderId, bid: Option<Price>) {
-        let word = bid.map_or(0, |bid| bid.micros() + 1);
-        self.floor(provider).waiting.store(word, Ordering::Release);
+    /// Whether anybody waits for a slot of the provider.
+    #[inline]
+    pub fn is_awaited(&self, provider: ProviderId) -> bool {
+        self.floor(provider).waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Shows which of the core's waiting calls is the first in line at a provider.
+    pub fn show_turn(&self, core: usize, provider: ProviderId, first: Option<Turn>) {
+        let floor = self.floor(provider);
+        match self.lines.show(core, provider, first) {
+            Shown::Came => {
+                floor.waiting.fetch_add(1, Ordering::SeqCst);
+            }
+            Shown::Left => {
+                floor.waiting.fetch_sub(1, Ordering::SeqCst);
+            }
+            Shown::Same => {}
+        }
+    }
+
+    /// The first in line for a slot of the provider, and on which core it waits: a newcomer who
+    /// doesn't bid more has to wait behind it.
+    pub fn first_in_line(&self, provider: ProviderId) -> Option<(usize, Turn)> {
+        match self.is_awaited(provider) {
+            true => self.lines.first(provider),
+            false => None,
+        }
+    }
+
+    /// Who waits where.
+    pub fn lines(&self) -> &Lines {
+        &self.lines
     }
 
     /// Hands over what a core has seen of floating demand.
@@ -320,17 +352,29 @@ mod tests {
     }
 
     #[test]
-    fn prices_and_who_waits_are_shown() {
+    fn prices_are_shown() {
         let market = Market::new(1);
-        assert_eq!(market.waiting(HERE), None);
         for micros in [0, 7] {
             let price = Price::from_micros(micros).expect("a price");
-            market.set_waiting(HERE, Some(price));
             market.set_price(HERE, price);
-            assert_eq!(market.waiting(HERE), Some(price));
             assert_eq!(market.price(HERE), price);
         }
-        market.set_waiting(HERE, None);
-        assert_eq!(market.waiting(HERE), None);
+    }
+
+    #[test]
+    fn the_first_in_line_of_all_cores_is_known() {
+        let market = Market::new(3);
+        let turn = |bid, number| Turn::new(Price::from_micros(bid).expect("a price"), number);
+        assert!(!market.is_awaited(HERE) && market.first_in_line(HERE).is_none());
+        market.show_turn(0, HERE, Some(turn(0, 1)));
+        assert_eq!(market.first_in_line(HERE), Some((0, turn(0, 1))));
+        market.show_turn(2, HERE, Some(turn(5, 9)));
+        market.show_turn(1, HERE, Some(turn(5, 4)));
+        assert_eq!(market.first_in_line(HERE), Some((1, turn(5, 4))));
+        assert!(!market.is_awaited(ProviderId(4)));
+        market.show_turn(1, HERE, Some(turn(4, 2)));
+        assert_eq!(market.first_in_line(HERE), Some((2, turn(5, 9))));
+        (0..3).for_each(|core| market.show_turn(core, HERE, None));
+        assert!(!market.is_awaited(HERE));
     }
 }

@@ -7,6 +7,7 @@
 pub mod board;
 pub mod demand;
 pub mod fact;
+pub mod lines;
 pub mod load;
 pub mod market;
 pub mod meter;

@@ -44,6 +44,8 @@ pub struct Routes {
     pub timeouts: Timeouts,
     /// `retry.max_attempts`
     pub max_attempts: u32,
+    /// `market.waiting_max`
+    pub waiting_max: u32,
     /// `instance.expose_providers`
     pub expose_providers: bool,
     /// `log.access`
@@ -219,6 +221,9 @@ pub struct Provider {
     pub breaker: BreakerConfig,
     /// How one of its endpoints is chosen.
     pub balance: Balance,
+    /// The first provider with a capacity at the same location, which stands for all of them where
+    /// locations are counted. Itself if it has none.
+    pub location: ProviderId,
     /// What firm and floating calls are called there, if it wants to know.
     pub tiers: Option<Box<Tiers>>,
 }

@@ -52,6 +52,7 @@ pub fn routes() -> Routes {
             stall: SECOND,
         },
         max_attempts: 1,
+        waiting_max: 1,
         expose_providers: false,
         access_log: false,
         tls: None,

@@ -44,6 +44,9 @@ pub struct AccessLine<'n> {
     pub ttft_ms: Option<f64>,
     /// Milliseconds of the whole call.
     pub total_ms: f64,
+    /// Milliseconds of them that it waited for a slot, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waited_ms: Option<f64>,
     /// Bytes of the request's body.
     pub bytes_in: u64,
     /// Bytes of the response's body.
@@ -87,6 +90,7 @@ impl<'n> AccessLine<'n> {
             attempts: record.attempts,
             ttft_ms: record.ttft_us.map(milliseconds),
             total_ms: milliseconds(record.total_us),
+            waited_ms: (record.waited_us > 0).then(|| milliseconds(record.waited_us)),
             bytes_in: record.bytes_in,
             bytes_out: record.bytes_out,
             input_tokens: record.input_tokens,
@@ -133,6 +137,9 @@ impl<'n> AccessLine<'n> {
             write!(out, " ttft={ttft:.1}ms")?;
         }
         write!(out, " total={:.1}ms", self.total_ms)?;
+        if let Some(waited) = self.waited_ms {
+            write!(out, " waited={waited:.1}ms")?;
+        }
         if let (Some(input), Some(output)) = (self.input_tokens, self.output_tokens) {
             write!(out, " tokens={input}+{output}")?;
         }
@@ -167,6 +174,7 @@ pub(super) mod tests {
             attempts: 2,
             ttft_us: Some(12_340),
             total_us: 99_900,
+            waited_us: 0,
             bytes_in: 10,
             bytes_out: 20,
             input_tokens: Some(3),
@@ -198,6 +206,7 @@ pub(super) mod tests {
         let names = names();
         let mut refused = record();
         refused.code = Some(1);
+        refused.waited_us = 1500;
         let line = AccessLine::new(&refused, InlineText::new(EPOCH), &names, code);
         let mut out = Vec::new();
         line.write(Format::Json, &mut out);
@@ -207,7 +216,7 @@ pub(super) mod tests {
             "time": "1970-01-01T00:00:00.000Z", "request_id": "req-\"1\"", "key": "acme",
             "capability": "smart", "provider": "aloomu", "jurisdiction": "au",
             "residency": "au-only", "status": 200, "code": "residency_unavailable",
-            "attempts": 2, "ttft_ms": 12.34, "total_ms": 99.9, "bytes_in": 10, "bytes_out": 20,
+            "attempts": 2, "ttft_ms": 12.34, "total_ms": 99.9, "waited_ms": 1.5, "bytes_in": 10, "bytes_out": 20,
             "input_tokens": 3, "output_tokens": 4, "supply": "floating", "price": 2.4, "stream": true, "outcome": "completed",
         });
         assert_eq!(value, expected);

@@ -3,6 +3,7 @@
 
 use super::counter::Counter;
 use super::handshakes::{Handshake, Handshakes};
+use super::waits::Waits;
 use crate::base::ids::{CAPABILITIES_MAX, ENDPOINTS_MAX, PROVIDERS_MAX};
 use crate::base::{CapabilityId, EndpointId, ProviderId};
 
@@ -184,6 +185,8 @@ pub struct CoreMetrics {
     access_lost: Counter,
     panics: Counter,
     ticks: Counter,
+    /// Calls that waited for a slot.
+    pub waits: Waits,
 }
 
 fn table<T: Default>(length: usize) -> Box<[T]> {
@@ -213,6 +216,7 @@ impl CoreMetrics {
             access_lost: Counter::default(),
             panics: Counter::default(),
             ticks: Counter::default(),
+            waits: Waits::default(),
         }
     }
 

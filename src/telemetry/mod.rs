@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod names;
 pub mod record;
 pub mod report;
+pub mod waits;
 
 pub use access::{AccessLog, Sink};
 pub use handshakes::Handshake;
@@ -20,3 +21,4 @@ pub use line::{AccessLine, Format};
 pub use metrics::{AttemptResult, CoreMetrics};
 pub use names::{CodeNames, Names};
 pub use record::{AccessRecord, InlineText, Outcome};
+pub use waits::{WaitEnd, Waits};

@@ -125,6 +125,8 @@ pub struct AccessRecord {
     pub ttft_us: Option<u64>,
     /// From its start to its end, in microseconds.
     pub total_us: u64,
+    /// How much of that it waited for a slot (`X-Sovereign-Defer`), in microseconds.
+    pub waited_us: u64,
     /// Bytes of the request's body.
     pub bytes_in: u64,
     /// Bytes of the response's body.

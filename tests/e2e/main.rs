@@ -39,3 +39,4 @@ mod systemd;
 mod tiers;
 mod tls;
 mod upgrade;
+mod waiting;

@@ -1,4 +1,4 @@
-//! What firm and floating calls are called at a provider.
+//! What firm and floating calls are called at a provider, and how many may wait.
 
 use super::*;
 
@@ -67,4 +67,17 @@ fn what_can_be_no_tier_is_named() {
         let errors = rejected(&fixture, &vendor(&fixture, lines)).to_string();
         assert!(errors.contains(expected), "{lines}: {errors}");
     }
+}
+
+#[test]
+fn so_many_may_wait() {
+    let fixture = Fixture::new();
+    let most = |lines: &str| fixture.config(&format!("{}\n{lines}", base(&fixture)));
+    assert_eq!(most("").market.waiting_max, 1000);
+    let none = most("[market]\nwaiting_max = 0");
+    assert_eq!(none.market.waiting_max, 0);
+    assert_eq!(effective(&none)["market"]["waiting_max"], 0);
+    let text = format!("{}\n[market]\nwaiting_max = 100001", base(&fixture));
+    let errors = rejected(&fixture, &text).to_string();
+    assert!(errors.contains("market.waiting_max: expected"), "{errors}");
 }

@@ -9,6 +9,7 @@ use crate::config::{Config, ReservedAt};
 use crate::market::calendar::Second;
 use crate::market::{Bid, Capacity, Cleared, Offer, Place, Price, Reservation, clear};
 use crate::tables::demand::Demand;
+use crate::tables::lines::Waiting;
 use crate::tables::{Market, Routes};
 
 /// Clearings of each location that are kept: 24 h at the default interval and a few times as many
@@ -214,6 +215,22 @@ impl Exchange {
         self.granted = owners;
     }
 
+    /// Whether it is time to clear.
+    pub fn is_due(&self, now: Second) -> bool {
+        now >= self.next
+    }
+
+    /// The bids of those who wait, each with the location of the cheapest provider that it waits
+    /// for. A provider that has gone is nowhere.
+    pub fn by_location(&self, waiting: &[Waiting]) -> Vec<(String, Price)> {
+        let located = |&(provider, bid): &Waiting| {
+            let mut stalls = self.stalls.iter();
+            let stall = stalls.find(|it| it.provider == provider)?;
+            Some((stall.location.clone(), bid))
+        };
+        waiting.iter().filter_map(located).collect()
+    }
+
     /// Clears every location if it is time, and shows the prices. `demand` is what the cores have
     /// seen since the last time, and is used up; `waiting` are the bids of those who wait, by
     /// location. True if it was time.
@@ -224,7 +241,7 @@ impl Exchange {
         waiting: &[(&str, Price)],
         market: &Market,
     ) -> bool {
-        if now < self.next {
+        if !self.is_due(now) {
             return false;
         }
         let lasted = (now - self.since).clamp(1, self.interval);

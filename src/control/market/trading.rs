@@ -8,6 +8,7 @@ use super::book::{Booking, BookingError, Order, Origin, Where};
 use super::exchange::Exchange;
 use crate::base::KeyId;
 use crate::config::Config;
+use crate::market::Price;
 use crate::market::calendar::Second;
 use crate::tables::demand::Demand;
 use crate::tables::{Market, Reserve, Routes};
@@ -126,8 +127,14 @@ impl Trading {
                 _ => reserves.insert((key, place), reserve),
             };
         });
-        self.exchange
-            .clear_if_due(now, &mut self.demand, &[], market);
+        if self.exchange.is_due(now) {
+            let waiting = market.lines().collect();
+            let waiting = self.exchange.by_location(&waiting);
+            let waiting: Vec<(&str, Price)> =
+                waiting.iter().map(|(at, bid)| (&**at, *bid)).collect();
+            self.exchange
+                .clear_if_due(now, &mut self.demand, &waiting, market);
+        }
     }
 }
 

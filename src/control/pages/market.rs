@@ -7,8 +7,8 @@ use crate::control::market::{Booking, Origin, Point};
 use crate::market::occupancy::Share;
 use crate::market::{Occupancy, Offer, Place, Price};
 use crate::tables::routes::Provider;
-use crate::telemetry::AttemptResult;
 use crate::telemetry::exposition::{Exposition, Kind};
+use crate::telemetry::{AttemptResult, WaitEnd};
 
 #[derive(Serialize)]
 struct MarketPage<'a> {
@@ -27,6 +27,8 @@ struct LocationState<'a> {
     /// The spot supply of this hour, the cheapest first.
     supply: Vec<OfferState<'a>>,
     providers: Vec<SlotState<'a>>,
+    /// Calls that wait for a slot here.
+    waiting: u32,
     /// Clearings of the last 24 h, the oldest first.
     history: Vec<Clearing>,
 }
@@ -112,6 +114,7 @@ pub fn market(desk: &Desk) -> String {
                 })
                 .collect(),
             providers: slot_states(desk, location),
+            waiting: waiting(desk, location),
             history: points.iter().map(clearing).collect(),
         }
     });
@@ -145,6 +148,13 @@ fn clearing(point: &Point) -> Clearing {
         asked: slots(cleared.asked),
         sold: slots(cleared.sold),
     }
+}
+
+/// How many wait at a location.
+fn waiting(desk: &Desk, location: &str) -> u32 {
+    let mut stalls = desk.trading.exchange().stalls().iter();
+    let first = stalls.find(|stall| stall.location == location);
+    first.map_or(0, |stall| desk.board.market().lines().count(stall.provider))
 }
 
 fn slot_states<'d>(desk: &'d Desk, location: &str) -> Vec<SlotState<'d>> {
@@ -244,6 +254,7 @@ pub fn metrics(desk: &Desk, page: &mut Exposition) {
     }
     reserve_metrics(desk, page);
     booking_metrics(desk, page);
+    wait_metrics(desk, page);
     page.family(
         "srpd_market_price",
         Kind::Gauge,
@@ -275,6 +286,34 @@ fn booking_metrics(desk: &Desk, page: &mut Exposition) {
             page.sample(&[("change", change), ("outcome", name)], tally.of(outcome));
         }
     }
+}
+
+fn wait_metrics(desk: &Desk, page: &mut Exposition) {
+    page.family(
+        "srpd_waiting_calls",
+        Kind::Gauge,
+        "Calls that wait for a slot, by the location of the cheapest that they wait for.",
+    );
+    for location in desk.trading.exchange().locations() {
+        let count = waiting(desk, &location);
+        page.sample(&[("location", &location)], count.into());
+    }
+    page.family(
+        "srpd_waits_total",
+        Kind::Counter,
+        "Waits for a slot that have ended, or were not begun.",
+    );
+    for end in WaitEnd::ALL {
+        let count = desk.sum(|core| core.waits.count(end));
+        page.sample(&[("end", end.label())], count);
+    }
+    page.family(
+        "srpd_waited_seconds_total",
+        Kind::Counter,
+        "How long those calls waited, all together.",
+    );
+    let waited = desk.sum(|core| core.waits.waited_us());
+    page.sample_float(&[], waited as f64 / 1e6);
 }
 
 fn reserve_metrics(desk: &Desk, page: &mut Exposition) {

@@ -449,3 +449,34 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    /// A call that has waited: whoever has had it is passed over, its earlier attempts count, and
+    /// nobody else comes into reach.
+    #[test]
+    fn what_was_before_a_wait_only_narrows(
+        codes in vec(select(vec!["au", "nz", "us"]), 1..8),
+        passed in vec(0..9usize, 0..6),
+        earlier in 0..4u32,
+        most in 1..6u32,
+    ) {
+        let links: Vec<Link> = (0..).zip(&codes).map(|(id, code)| link(id, code)).collect();
+        let chain = chain(&links);
+        let border = only(&["au", "nz"]);
+        let Some(mut itinerary) = chain.within(&border, most) else {
+            return Ok(());
+        };
+        passed.iter().for_each(|&position| itinerary.pass_over(position));
+        itinerary.count_earlier(earlier);
+        let spent = itinerary.spent(&border);
+        let inside = |position: usize| codes.get(position).is_some_and(|code| *code != "us");
+        for position in 0..9 {
+            let expected = passed.contains(&position) && inside(position);
+            prop_assert_eq!(spent >> position & 1 == 1, expected);
+        }
+        let free = (0..links.len()).filter(|it| inside(*it) && !passed.contains(it));
+        let left = most.saturating_sub(earlier) as usize;
+        let expected: Vec<u16> = free.map(|it| it as u16).take(left).collect();
+        prop_assert_eq!(providers(itinerary), expected);
+    }
+}

@@ -30,6 +30,7 @@ impl Bench {
             core,
             floaters: &self.floaters[core],
             now: &self.now,
+            bells: &[],
         }
     }
 
@@ -102,7 +103,8 @@ fn what_is_not_needed_any_more_is_not_curtailed() {
 #[test]
 fn whoever_bids_no_more_than_one_who_waits_takes_nothing() {
     let bench = Bench::new(1);
-    bench.market.set_waiting(HERE, Some(bid(5)));
+    let turn = crate::market::Turn::new(bid(5), 1);
+    bench.market.show_turn(0, HERE, Some(turn));
     assert!(bench.counter(0).floating(HERE, 2, bid(5)).is_none());
     assert!(bench.counter(0).floating(HERE, 2, bid(6)).is_some());
 }
@@ -174,6 +176,7 @@ fn cores_that_race_leave_every_counter_at_zero() {
                     core,
                     floaters: &floaters,
                     now: &now,
+                    bells: &[],
                 };
                 let mut prng = Prng::new(core as u64);
                 let mut held = Vec::new();

@@ -203,3 +203,14 @@ fn so_much_history_is_kept() {
     );
     assert_eq!(exchange.history()["au"].len(), 1);
 }
+
+#[test]
+fn who_waits_is_counted_where_the_cheapest_is_that_it_waits_for() {
+    let config = market_config();
+    let exchange = exchange(&config, &[]);
+    let gone = ProviderId(9);
+    let waiting = [(ProviderId(0), price("3")), (gone, price("4"))];
+    let located = exchange.by_location(&waiting);
+    assert_eq!(located, [("au".to_owned(), price("3"))]);
+    assert!(exchange.is_due(START));
+}

@@ -259,7 +259,8 @@ impl Itinerary<'_> {
             .or_else(|| self.offer(others, &mut take))
     }
 
-    #[inline]
+    // Left to itself it ends up out of line, or not, by what else the crate has.
+    #[inline(always)]
     fn offer<T>(
         &mut self,
         mut offered: Links,

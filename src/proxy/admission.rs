@@ -2,6 +2,7 @@
 //! that is idle, or, at a provider without a capacity, as it likes.
 
 use std::cell::Cell;
+use std::num::NonZeroU32;
 
 use super::core::Core;
 use super::slots::{Counter, Displaced, Slot};
@@ -230,8 +231,7 @@ impl<'c> Wish<'c> {
                 }
                 let taken = counter.floating(provider.id, capacity, self.bid());
                 if taken.is_none() {
-                    self.note(|refused| refused.full = true);
-                    self.note_cheapest(provider);
+                    self.note_full(provider);
                 }
                 taken?
             }
@@ -286,6 +286,24 @@ impl<'c> Wish<'c> {
         let mut refused = self.refused.get();
         change(&mut refused);
         self.refused.set(refused);
+    }
+
+    fn note_full(&self, provider: &Provider) {
+        self.note(|refused| refused.full = true);
+        self.note_cheapest(provider);
+    }
+
+    /// Remembers, where no endpoint has taken the call, whether that is because every slot is taken:
+    /// each endpoint has its part of them.
+    #[cold]
+    pub fn has_no_room(&self, provider: &Provider, walk: Walk) {
+        let is_full = |capacity: NonZeroU32| {
+            let counter = self.core.counter();
+            counter.is_full(provider.id, capacity.get())
+        };
+        if walk.is_floating() && provider.capacity.is_some_and(is_full) {
+            self.note_full(provider);
+        }
     }
 
     fn note_cheapest(&self, provider: &Provider) {

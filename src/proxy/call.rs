@@ -231,7 +231,11 @@ impl<'c> Routed<'c, '_> {
                 let permit = core.with_view(|view| {
                     let mut targets = core.targets.borrow_mut();
                     targets.take(view, provider, trail, wanted, now)
-                })?;
+                });
+                let Some(permit) = permit else {
+                    self.wish.has_no_room(provider, walk);
+                    return None;
+                };
                 match self.wish.take(provider, walk) {
                     Some(admission) => Some((permit, admission)),
                     None => {

@@ -154,6 +154,33 @@ fn floating_work_uses_what_is_idle_and_then_goes_on_or_is_refused() {
 }
 
 #[test]
+fn a_fleet_whose_replicas_are_all_full_is_full() {
+    let [a, b] = [(); 2].map(|()| Upstream::always(endless()));
+    let backstop = Upstream::always(Reply::chat("home"));
+    let setup = Setup::bare(&backstop.url())
+        .provider("fleet", "nz", &[&a.url(), &b.url()], "capacity = 2")
+        .capability("smart", &["fleet"], "residency = \"nz-only\"");
+    let srpd = keys(setup).start();
+    let mut both = [(); 2].map(|()| begin(&srpd, &Ask::stream("smart").key(FLOATER)));
+    assert_eq!((a.count(), b.count()), (1, 1), "each has its part");
+    let ask = Ask::chat("smart").key(FLOATER);
+    let refused = srpd.ask(&ask);
+    refused.assert_error(429, "capacity_error", Some("floating_unavailable"), None);
+    // Who may wait does, until there is a part again.
+    let mut waiting = srpd.connect();
+    waiting.send(ask.field("x-sovereign-defer", "30").bytes());
+    eventually("somebody who waits", || {
+        srpd.metric("srpd_waiting_calls", &["nz"]) == 1.0
+    });
+    for upstream in [&a, &b] {
+        upstream.set_always(Reply::chat("hi"));
+    }
+    let [first, _second] = &mut both;
+    *first = srpd.connect();
+    assert_eq!(waiting.response().said(), "hi");
+}
+
+#[test]
 fn nobody_pays_more_than_it_said() {
     let (fleet, backstop) = upstreams(endless());
     let srpd = setup(&fleet, &backstop).start();

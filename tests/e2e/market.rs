@@ -321,6 +321,29 @@ fn a_firm_call_displaces_the_lowest_bid_and_then_the_youngest() {
     );
 }
 
+#[test]
+fn who_has_to_go_is_told_within_ten_milliseconds() {
+    let (fleet, backstop) = upstreams(endless());
+    let srpd = fleet_only(&fleet, &backstop).start();
+    let took = || {
+        let mut both = ["9", "4"].map(|price| {
+            let ask = Ask::stream("smart").key(FLOATER);
+            begin(&srpd, &ask.field("X-Sovereign-Max-Price", price))
+        });
+        let asked = Instant::now();
+        let firm = begin(&srpd, &Ask::stream("smart").key(FIRM));
+        let [_, poor] = &mut both;
+        let (rest, told) = curtailed(poor);
+        assert!(rest.contains("curtailed"), "{rest}");
+        drop((firm, both));
+        eventually("all slots are given back", || in_use(&srpd, "") == 0.0);
+        told - asked
+    };
+    // A machine that is busy with something else may take its time now and then.
+    let mostly = || (0..11).filter(|_| took() <= ms(10)).count() >= 9;
+    assert!((0..5).any(|_| mostly()));
+}
+
 /// A provider that answers its third call only.
 fn silent_twice() -> Upstream {
     let silent = || Reply::new().stall();

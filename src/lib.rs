@@ -5,6 +5,7 @@ pub mod openai;
 pub mod telemetry;
 
 pub mod http;
+pub mod ledger;
 pub mod market;
 pub mod net;
 pub mod policy;

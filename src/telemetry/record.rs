@@ -87,6 +87,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Outcome; 4] = [
+        Outcome::Completed,
+        Outcome::Failed,
+        Outcome::ClientGone,
+        Outcome::Cut,
+    ];
+
     /// Its name in the log.
     pub fn label(self) -> &'static str {
         match self {

@@ -18,7 +18,7 @@ pub const FLOORS: &[&[&str]] = &[
 ];
 
 /// Rooms that are functions of their arguments.
-const PURE: &[&str] = &["openai", "http", "policy", "market"];
+const PURE: &[&str] = &["openai", "http", "policy", "market", "ledger"];
 
 /// Crates that a pure room has no business with.
 const IMPURE_CRATES: &[&str] = &[

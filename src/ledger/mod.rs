@@ -1,0 +1,26 @@
+//! The ledger as bytes: what an entry says, how it lies in a segment, and what is left of a segment
+//! whose writer died. No file, no clock: whoever writes or reads brings them. docs/LEDGER.md has the
+//! format byte by byte.
+//!
+//! - An [`Entry`] is one call, with the names that it needs to be read: no table beside it.
+//! - A frame carries an entry, or what [amends](frame::Kind::Amendment) one. Its checksum tells a
+//!   whole one from a torn one, its serial number shows when one is missing.
+//! - A segment is a [`Header`] and frames, one core's, in the order in which calls ended.
+
+pub mod amount;
+mod bytes;
+pub mod entry;
+pub mod frame;
+pub mod id;
+pub mod merge;
+pub mod scan;
+pub mod segment;
+
+pub use amount::Amount;
+pub use entry::{Attempt, Call, Entry};
+pub use id::{EntryId, RunId};
+pub use scan::{Found, Scan};
+pub use segment::Header;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,379 @@
+use proptest::prelude::*;
+
+use super::entry::{self, Attempt, Call, Entry};
+use super::frame::{self, Kind, Read};
+use super::merge::Amendments;
+use super::segment::{HEADER_BYTES, parts};
+use super::*;
+use crate::telemetry::{AttemptResult, Outcome};
+
+const CALL: Call<'static> = Call {
+    number: 7,
+    began_us: 1_790_000_000_000_000,
+    total_us: 812_000,
+    ttft_us: Some(230_000),
+    bytes_in: 1024,
+    bytes_out: 2048,
+    tokens: Some((12, 34)),
+    price: Some(2_400_000),
+    firm: true,
+    stream: false,
+    served: true,
+    jurisdiction: Some(*b"au"),
+    status: 200,
+    outcome: Outcome::Completed,
+    code: "",
+    request_id: "req-1",
+    residency: "au-only",
+    key: "acme",
+    capability: "smart",
+};
+
+const ATTEMPTS: [Attempt<'static>; 2] = [
+    Attempt {
+        result: Some(AttemptResult::ServerError),
+        status: 503,
+        after_us: 40,
+        took_us: 900,
+        provider: "vendor-us",
+        endpoint: "vendor.example:443",
+    },
+    Attempt {
+        result: None,
+        status: 0,
+        after_us: 1000,
+        took_us: 5,
+        provider: "aloomu",
+        endpoint: "127.0.0.1:9101",
+    },
+];
+
+const HEADER: Header = Header {
+    run: RunId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
+    core: 3,
+    number: 9,
+    made_us: -5,
+    jurisdiction: *b"au",
+    currency: *b"AUD",
+};
+
+/// A segment with these calls in it, of so many bytes.
+fn segment(calls: &[(Kind, Call<'_>)], bytes: usize) -> Vec<u8> {
+    let mut segment = vec![0; bytes];
+    let mut at = HEADER_BYTES;
+    segment[..at].copy_from_slice(&HEADER.encode());
+    for (serial, (kind, call)) in calls.iter().enumerate() {
+        let written = frame::write(&mut segment[at..], serial as u64, |pen| {
+            entry::encode(pen, *kind, call, ATTEMPTS.into_iter())
+        });
+        let written = written.expect("room");
+        segment[at..at + 4].copy_from_slice(&written.length.to_le_bytes());
+        at += written.size;
+    }
+    segment
+}
+
+fn numbered(numbers: std::ops::Range<u64>) -> Vec<(Kind, Call<'static>)> {
+    let call = |number| (Kind::Entry, Call { number, ..CALL });
+    numbers.map(call).collect()
+}
+
+/// The numbers of the calls that are found, and the bytes of damage between them.
+fn found(segment: &[u8]) -> (Vec<u64>, usize) {
+    let (mut calls, mut damage) = (Vec::new(), 0);
+    for found in Scan::new(segment, HEADER_BYTES) {
+        match found {
+            Found::Frame(_, frame) => {
+                calls.push(Entry::decode(frame.payload).expect("an entry").call.number);
+            }
+            Found::Damage(bytes) => damage += bytes,
+        }
+    }
+    (calls, damage)
+}
+
+#[test]
+fn an_entry_is_read_as_it_was_written() {
+    let segment = segment(&[(Kind::Amendment, CALL)], 4096);
+    let Some(Found::Frame(at, frame)) = Scan::new(&segment, HEADER_BYTES).next() else {
+        panic!("no frame");
+    };
+    assert_eq!((at, frame.serial), (HEADER_BYTES, 0));
+    let entry = Entry::decode(frame.payload).expect("an entry");
+    assert!(entry.amends);
+    assert_eq!(entry.call, CALL);
+    assert_eq!(entry.attempts().collect::<Vec<_>>(), ATTEMPTS);
+    assert_eq!(entry.provider(), Some("aloomu"));
+    assert_eq!(entry.cost(), Some(46 * 2_400_000));
+}
+
+/// Whoever changes a byte of this has made another version.
+#[test]
+fn the_bytes_of_version_1_stay_what_they_are() {
+    let call = Call {
+        code: "x",
+        number: 0x0102,
+        ..CALL
+    };
+    let mut place = [0; 512];
+    let written = frame::write(&mut place, 5, |pen| {
+        entry::encode(pen, Kind::Entry, &call, ATTEMPTS[..1].iter().copied())
+    });
+    let written = written.expect("room");
+    let payload = &place[16..16 + written.length as usize];
+    let hex: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = concat!(
+        "01012f01c8006175",
+        "0105070405010000",
+        "0201000000000000",
+        "00e025dafe5b0600",
+        "e0630c0000000000",
+        "7082030000000000",
+        "0004000000000000",
+        "0008000000000000",
+        "0c00000000000000",
+        "2200000000000000",
+        "009f240000000000",
+        "78",
+        "7265712d31",
+        "61752d6f6e6c79",
+        "61636d65",
+        "736d617274",
+        "06091200f7010000",
+        "2800000000000000",
+        "8403000000000000",
+        "76656e646f722d7573",
+        "76656e646f722e6578616d706c653a343433",
+    );
+    assert_eq!(hex, expected);
+    assert_eq!(place[8..16], [5, 0, 0, 0, 0, 0, 0, 0]);
+    let header: String = HEADER.encode()[..60]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(
+        header,
+        concat!(
+            "5352504c45444752",
+            "01000300",
+            "09000000",
+            "0102030405060708090a0b0c",
+            "6175",
+            "415544",
+            "00000000000000",
+            "fbffffffffffffff",
+            "000000000000000000000000",
+        )
+    );
+}
+
+#[test]
+fn every_result_and_outcome_has_a_number_of_its_own() {
+    for result in AttemptResult::ALL {
+        for outcome in Outcome::ALL {
+            let attempt = Attempt {
+                result: Some(result),
+                ..ATTEMPTS[0]
+            };
+            let mut place = [0; 1024];
+            let written = frame::write(&mut place, 0, |pen| {
+                let call = Call { outcome, ..CALL };
+                entry::encode(pen, Kind::Entry, &call, [attempt].into_iter())
+            });
+            let length = written.expect("room").length as usize;
+            let entry = Entry::decode(&place[16..16 + length]).expect("an entry");
+            assert_eq!(entry.call.outcome, outcome);
+            assert_eq!(entry.attempts().last(), Some(attempt));
+        }
+    }
+}
+
+#[test]
+fn a_tail_cut_at_any_byte_loses_no_entry_before_it_and_gives_none_twice() {
+    let whole = segment(&numbered(0..20), 16 * 1024);
+    let ends: Vec<usize> = Scan::new(&whole, HEADER_BYTES)
+        .map(|found| match found {
+            Found::Frame(at, frame) => at + frame.size,
+            Found::Damage(_) => panic!("damage"),
+        })
+        .collect();
+    for cut in HEADER_BYTES..whole.len() {
+        let complete = ends.iter().filter(|end| **end <= cut).count() as u64;
+        let expected: Vec<u64> = (0..complete).collect();
+        // A file that ends there, and one that has kept its size.
+        assert_eq!(found(&whole[..cut]), (expected.clone(), 0), "at {cut}");
+        let mut blank = whole.clone();
+        blank[cut..].fill(0);
+        let (calls, damage) = found(&blank);
+        // The last frame's padding, and an end that is zeros anyway, may be missing.
+        assert!(
+            calls == expected || calls.len() as u64 == complete + 1,
+            "at {cut}"
+        );
+        assert_eq!(damage, 0, "at {cut}");
+        let mut scan = Scan::new(&blank, HEADER_BYTES);
+        scan.by_ref().for_each(drop);
+        assert!(scan.end() <= cut.next_multiple_of(frame::ALIGN));
+        assert!(scan.torn() <= cut - scan.end().min(cut), "at {cut}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_costs_the_frame_that_it_is_in_and_no_other() {
+    let whole = segment(&numbered(0..6), 4096);
+    let used = {
+        let mut scan = Scan::new(&whole, HEADER_BYTES);
+        scan.by_ref().for_each(drop);
+        assert_eq!(scan.torn(), 0);
+        scan.end()
+    };
+    for byte in HEADER_BYTES..used {
+        for bit in 0..8 {
+            let mut flipped = whole.clone();
+            flipped[byte] ^= 1 << bit;
+            let (calls, _) = found(&flipped);
+            assert!(calls.len() >= 5, "{byte}.{bit}: {calls:?}");
+            assert!(calls.is_sorted_by(|a, b| a < b), "{byte}.{bit}: {calls:?}");
+        }
+    }
+}
+
+#[test]
+fn a_page_that_never_reached_the_disk_is_damage_and_not_the_end() {
+    let mut segment = segment(&numbered(0..40), 16 * 1024);
+    segment[4096..8192].fill(0);
+    let (calls, damage) = found(&segment);
+    assert!(damage >= 4096);
+    assert!(calls.contains(&0) && calls.contains(&39), "{calls:?}");
+}
+
+#[test]
+fn what_amends_an_entry_is_in_its_place() {
+    let gone = Call {
+        outcome: Outcome::ClientGone,
+        number: 1,
+        ..CALL
+    };
+    let mut calls = numbered(0..3);
+    calls.push((Kind::Amendment, gone));
+    calls.push((Kind::Amendment, Call { number: 9, ..gone }));
+    let segment = segment(&calls, 4096);
+    let mut amendments = Amendments::default();
+    amendments.collect(Scan::new(&segment, HEADER_BYTES));
+    assert!(amendments.take(0).is_none());
+    let payload = amendments.take(1).expect("an amendment");
+    let entry = Entry::decode(&payload).expect("an entry");
+    assert_eq!(entry.call.outcome, Outcome::ClientGone);
+    let rest: Vec<_> = amendments.rest().collect();
+    assert_eq!(rest.len(), 1);
+}
+
+#[test]
+fn a_frame_without_room_leaves_no_trace() {
+    for room in 0..400 {
+        let mut place = vec![0; room];
+        let written = frame::write(&mut place, 1, |pen| {
+            entry::encode(pen, Kind::Entry, &CALL, ATTEMPTS.into_iter())
+        });
+        if written.is_none() {
+            assert_eq!(place, vec![0; room]);
+        }
+    }
+}
+
+#[test]
+fn headers_names_and_ids_are_read_as_they_were_written() {
+    assert_eq!(Header::decode(&HEADER.encode()), Ok(HEADER));
+    let stem = HEADER.stem();
+    assert_eq!(stem, "0102030405060708090a0b0c-003-00000009");
+    let live = format!("{stem}.live");
+    assert_eq!(parts(&live), Some((stem.as_str(), "live")));
+    for other in [
+        "x.live",
+        "0102030405060708090a0b0c-3-9.live",
+        "a-b-c.ledger",
+    ] {
+        assert_eq!(parts(other), None, "{other}");
+    }
+    assert_eq!(parts(&format!("{stem}.old")), None);
+    let id = EntryId {
+        run: HEADER.run,
+        core: 3,
+        call: 77,
+    };
+    assert_eq!(id.to_string(), "0102030405060708090a0b0c-3-77");
+    assert_eq!("0102030405060708090a0b0c-3-77".parse(), Ok(id));
+    for other in [
+        "",
+        "7",
+        "0102030405060708090a0b0c-03-77",
+        "0102030405060708090a0b0c-3-77-1",
+    ] {
+        assert_eq!(other.parse::<EntryId>(), Err(id::NotAnId), "{other}");
+    }
+    let early = RunId::new(1_790_000_000_000, 5);
+    assert!(early < RunId::new(1_790_000_000_001, 4));
+    let mut other = HEADER.encode();
+    other[8] = 2;
+    let checksum = crc32c::crc32c(&other[..60]).to_le_bytes();
+    other[60..].copy_from_slice(&checksum);
+    assert_eq!(
+        Header::decode(&other),
+        Err(segment::NotASegment::Version(2))
+    );
+}
+
+#[test]
+fn money_is_exact() {
+    assert_eq!(Amount(0).to_string(), "0");
+    assert_eq!(Amount(2_400_000 * 46).to_string(), "0.0001104");
+    assert_eq!(Amount(1).to_string(), "0.000000000001");
+    assert_eq!(Amount(3_000_000_000_000).to_string(), "3");
+}
+
+proptest! {
+    #[test]
+    fn any_entry_is_read_as_it_was_written(
+        number: u64, began_us: i64, total_us: u64, ttft_us: Option<u64>, tokens: Option<(u64, u64)>,
+        price: Option<u64>, flags: (bool, bool, bool), status: u16, request_id in "[ -~]{0,128}",
+        key in "[a-z]{0,64}", outcome in 0..4usize, results in proptest::collection::vec(0..17usize, 0..64),
+    ) {
+        let call = Call {
+            number, began_us, total_us, ttft_us, tokens, price, status,
+            firm: flags.0, stream: flags.1, served: flags.2,
+            outcome: Outcome::ALL[outcome], request_id: &request_id, key: &key, ..CALL
+        };
+        let attempts: Vec<Attempt<'_>> = results.iter()
+            .map(|at| Attempt { result: Some(AttemptResult::ALL[*at]), ..ATTEMPTS[0] })
+            .collect();
+        let mut place = vec![0; frame::HEAD_BYTES + entry::payload_bytes_max(attempts.len()) + 8];
+        let written = frame::write(&mut place, 3, |pen| {
+            entry::encode(pen, Kind::Entry, &call, attempts.iter().copied())
+        }).expect("room");
+        place[..4].copy_from_slice(&written.length.to_le_bytes());
+        let Read::Frame(frame) = frame::read(&place) else { panic!("no frame") };
+        let entry = Entry::decode(frame.payload).expect("an entry");
+        prop_assert_eq!(entry.call, call);
+        prop_assert_eq!(entry.attempts().collect::<Vec<_>>(), attempts);
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_never_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..2048), whole: bool) {
+        if whole && bytes.len() > 1024 {
+            let good = segment(&numbered(0..2), 1024);
+            bytes[..1024].copy_from_slice(&good);
+        }
+        let _ = Header::decode(&bytes);
+        let _ = Entry::decode(&bytes);
+        let mut scan = Scan::new(&bytes, HEADER_BYTES);
+        let mut last = None;
+        for found in scan.by_ref() {
+            if let Found::Frame(_, frame) = found {
+                prop_assert!(last < Some(frame.serial) || last.is_none());
+                last = Some(frame.serial);
+                let _ = Entry::decode(frame.payload);
+            }
+        }
+        prop_assert!(scan.end() <= bytes.len() && scan.end() + scan.torn() <= bytes.len());
+    }
+}

@@ -13,12 +13,13 @@ use crate::base::Clock;
 use crate::config::{Config, Cores, Driver};
 use crate::control::build::BuildError;
 use crate::control::handover::{Estate, Program};
+use crate::control::ledger::{Clerk, ClerkHandle, LedgerError};
 use crate::control::{CoreLink, Ended, Office, OfficeHandle, Prepared, pages};
 use crate::net::handed::{self, Handed, Predecessor};
 use crate::net::ring::Form;
 use crate::net::{Bell, Ear, cpu, descriptors, gauge, ring};
 use crate::proxy::CoreParts;
-use crate::tables::Board;
+use crate::tables::{Board, LedgerLink};
 use crate::telemetry::{AccessLog, Sink};
 use crate::worker::{Share, Worker};
 
@@ -98,6 +99,9 @@ pub enum StartError {
     /// The tables can't be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The ledger can't be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// A thread, or what it needs, can't be had.
     #[error("{what}: {error}")]
     Thread {
@@ -115,6 +119,7 @@ pub struct Running {
     office: OfficeHandle,
     access: AccessLog,
     cores: Vec<JoinHandle<()>>,
+    clerk: Option<ClerkHandle>,
 }
 
 /// Starts an instance.
@@ -136,6 +141,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         all: sockets,
         outdated,
     } = gather(&config.instance, options.line.handed, cpus.len())?;
+    let ledger = Clerk::open(&config, cpus.len())?;
     let estate = Estate {
         sockets,
         outdated,
@@ -143,10 +149,17 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     };
 
     let Prepared {
-        office,
+        mut office,
         links,
         access,
     } = Office::prepare(config, options.source, clock, cpus.len())?;
+    let (clerk, ledgers) = match ledger {
+        Some((clerk, ledgers, view)) => {
+            office.watch_ledger(view);
+            (Some(clerk.start()?), ledgers)
+        }
+        None => (None, Vec::new()),
+    };
     let (board, names) = (office.board(), office.names());
     let access = AccessLog::start(access, names, pages::code_name, options.access)
         .map_err(thread("the access log"))?;
@@ -162,7 +175,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         sockets_max: sockets_max(descriptors, shares.len(), clients_max)?,
         memory_max: gauge::bound().unwrap_or(usize::MAX),
     };
-    let cores = start_cores(&common, links, shares).inspect_err(|_| board.stop())?;
+    let cores = start_cores(&common, links, ledgers, shares).inspect_err(|_| board.stop())?;
     if let Some(predecessor) = options.line.predecessor {
         predecessor
             .relieve()
@@ -185,6 +198,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         office,
         access,
         cores,
+        clerk,
     })
 }
 
@@ -201,10 +215,12 @@ struct Common {
 fn start_cores(
     common: &Common,
     links: Vec<CoreLink>,
+    ledgers: Vec<LedgerLink>,
     shares: Vec<Vec<Share>>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let (bells, mut ears) = bells(common.cpus.len()).map_err(thread("a core's bell"))?;
     let mut cores = Vec::with_capacity(shares.len());
+    let mut ledgers = ledgers.into_iter();
     let parts = common.cpus.iter().zip(links).zip(shares).enumerate();
     for (index, ((&cpu, link), listeners)) in parts {
         let worker = Worker {
@@ -220,6 +236,7 @@ fn start_cores(
                 histograms: link.histograms,
                 facts: link.facts,
                 access: link.access,
+                ledger: ledgers.next(),
                 seed: getrandom::u64().unwrap_or(index as u64),
                 index,
                 cores: common.cpus.len(),
@@ -249,13 +266,17 @@ impl Running {
         self.office.drain();
     }
 
-    /// Waits for the end: the office says when, the cores follow, the log is last.
+    /// Waits for the end: the office says when, the cores follow, the ledger is sealed, the log is
+    /// last.
     pub fn wait(self) -> Ended {
         let ended = self.office.wait();
         for core in self.cores {
             if core.join().is_err() {
                 tracing::error!("a core's thread panicked");
             }
+        }
+        if let Some(clerk) = self.clerk {
+            clerk.finish();
         }
         self.access.finish();
         ended

@@ -338,6 +338,7 @@ fn routes() -> Routes {
         waiting_max: 100,
         expose_providers: false,
         access_log: false,
+        called: Default::default(),
         tls: None,
     }
 }

@@ -53,6 +53,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    if config.ledger.is_none() {
+        tracing::warn!("there is no [ledger]: no call is recorded");
+    }
     let format = match config.log.format {
         LogFormat::Json => Format::Json,
         LogFormat::Text => Format::Text,

@@ -8,8 +8,8 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::model::{
-    Allowed, Capability, Config, Cores, Driver, Key, LogFormat, Market, Models, Order, Provider,
-    Reservation, ReservedAt, Tier, Tls,
+    Allowed, Capability, Config, Cores, Driver, Key, Ledger, LogFormat, Market, Models, OnFailure,
+    Order, Provider, Reservation, ReservedAt, Tier, Tls,
 };
 use crate::market::Supply;
 use crate::policy::balance::Balance;
@@ -33,6 +33,7 @@ pub fn effective(config: &Config) -> Value {
             "budget_min": retry.budget_min,
         },
         "market": market(&config.market),
+        "ledger": config.ledger.as_ref().map(ledger),
         "log": {
             "format": match config.log.format {
                 LogFormat::Json => "json",
@@ -111,6 +112,20 @@ fn timeouts(timeouts: &Timeouts) -> Value {
         "keep_alive": duration(timeouts.keep_alive),
         "drain": duration(timeouts.drain),
         "stall": duration(timeouts.stall),
+    })
+}
+
+fn ledger(ledger: &Ledger) -> Value {
+    json!({
+        "directory": ledger.directory,
+        "sync": duration(ledger.sync),
+        "segment_bytes": ledger.segment_bytes,
+        "keep_days": ledger.keep_days,
+        "bytes_max": ledger.bytes_max,
+        "on_failure": match ledger.on_failure {
+            OnFailure::Stop => "stop",
+            OnFailure::Serve => "serve",
+        },
     })
 }
 

@@ -1,6 +1,6 @@
 //! The configuration: one parser for `check`, `serve` and reload. It reads the file into the
 //! domain's own types, reports everything that is wrong with its place, and accepts nothing that
-//! it doesn't know or that nothing would obey.
+//! it doesn't know.
 
 mod accreditation;
 mod capability;
@@ -12,6 +12,7 @@ mod figures;
 mod health;
 mod instance;
 mod key;
+mod ledger;
 mod market;
 pub mod model;
 mod problems;
@@ -164,7 +165,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         provider_names: &provider_names,
     };
     let reservations = market::reservations(root.tables("reservation"), &context);
-    root.not_built(&["ledger"]);
+    let ledger = ledger::read(&root, surroundings);
     let dns = dns::read(root.table("dns"));
     root.finish();
     Some(Config {
@@ -173,6 +174,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         timeouts,
         retry,
         market,
+        ledger,
         log,
         dns,
         providers: providers

@@ -33,6 +33,8 @@ pub struct Config {
     pub retry: Retry,
     /// `[market]`
     pub market: Market,
+    /// `[ledger]`; none: calls are not recorded.
+    pub ledger: Option<Ledger>,
     /// `[log]`
     pub log: Log,
     /// `[dns]`
@@ -130,6 +132,33 @@ pub struct Retry {
     pub budget_ratio: f64,
     /// Repeats that a provider always has over 10 s.
     pub budget_min: u32,
+}
+
+/// `[ledger]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// Where the segments are.
+    pub directory: PathBuf,
+    /// How long an entry may be without being on disk.
+    pub sync: Duration,
+    /// How long a segment is.
+    pub segment_bytes: usize,
+    /// Days after which a segment is removed; none: never.
+    pub keep_days: Option<u32>,
+    /// Bytes that segments may have together, above which the oldest are removed; none: as many as
+    /// there are.
+    pub bytes_max: Option<u64>,
+    /// What becomes of calls that can't be recorded.
+    pub on_failure: OnFailure,
+}
+
+/// `ledger.on_failure`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They are refused: 503 `overloaded`.
+    Stop,
+    /// They are served, and counted as lost.
+    Serve,
 }
 
 /// `[market]`

@@ -16,7 +16,6 @@ pub(super) struct Table<'t> {
     span: Range<usize>,
     entries: Option<&'t DeTable<'t>>,
     asked: RefCell<BTreeSet<&'static str>>,
-    not_built: RefCell<BTreeSet<&'static str>>,
     problems: &'t Problems<'t>,
 }
 
@@ -44,7 +43,6 @@ impl<'t> Table<'t> {
             span: document.span(),
             entries: Some(document.get_ref()),
             asked: RefCell::default(),
-            not_built: RefCell::default(),
             problems,
         }
     }
@@ -75,7 +73,6 @@ impl<'t> Table<'t> {
                 span: self.span.clone(),
                 entries: None,
                 asked: RefCell::default(),
-                not_built: RefCell::default(),
                 problems: self.problems,
             })
     }
@@ -87,21 +84,12 @@ impl<'t> Table<'t> {
         tables.filter_map(|element| element.table()).collect()
     }
 
-    /// Keys of the format whose part of the product doesn't exist yet: refused by name, since
-    /// nothing would obey them.
-    pub(super) fn not_built(&self, keys: &[&'static str]) {
-        self.not_built.borrow_mut().extend(keys);
-        for value in keys.iter().filter_map(|key| self.entry(key)) {
-            value.fail("not built yet: nothing in this version would obey it");
-        }
-    }
-
     /// Complains about every key that was not asked for.
     pub(super) fn finish(self) {
-        let (asked, not_built) = (self.asked.borrow(), self.not_built.borrow());
+        let asked = self.asked.borrow();
         for key in self.entries.into_iter().flat_map(|entries| entries.keys()) {
             let name = key.get_ref().as_ref();
-            if asked.contains(name) || not_built.contains(name) {
+            if asked.contains(name) {
                 continue;
             }
             let message = match nearest(name, asked.iter().copied()) {
@@ -237,7 +225,6 @@ impl<'t> Value<'t> {
             span: self.span.clone(),
             entries: Some(entries),
             asked: RefCell::default(),
-            not_built: RefCell::default(),
             problems: self.problems,
         })
     }

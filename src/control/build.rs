@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -137,6 +138,7 @@ pub fn build(
         waiting_max: config.market.waiting_max,
         expose_providers: config.instance.expose_providers,
         access_log: config.log.access,
+        called: Arc::clone(registry.called()),
         tls: config.instance.tls.as_ref().map(|tls| tls.server.clone()),
     })
 }

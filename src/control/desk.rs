@@ -17,6 +17,7 @@ use super::build::{BuildError, build};
 use super::discovery::survey::Finding;
 use super::drains::Drains;
 use super::health::wards::Wards;
+use super::ledger::LedgerView;
 use super::market::book::{Booking, Order};
 use super::market::trading::Trading;
 use super::pulse::Pulse;
@@ -76,6 +77,8 @@ pub struct Desk {
     pub wards: Wards,
     /// Whether every core is alive.
     pub pulse: Pulse,
+    /// How the ledger stands, if there is one.
+    pub ledger: Option<LedgerView>,
     slots: Vec<Arc<HistogramSlot>>,
     registry: Registry,
     /// What an endpoint's counters stood at when it got its id: successes and failures.
@@ -138,6 +141,7 @@ impl Desk {
             drains,
             wards: Wards::default(),
             pulse: Pulse::default(),
+            ledger: None,
             slots,
             registry,
             baselines: HashMap::new(),

@@ -22,6 +22,7 @@ use super::discovery::resolver::Resolver;
 use super::discovery::survey::{Finding, LOOK_WITHIN, survey};
 use super::handover::{Estate, Heir, UpgradeError};
 use super::health::check::{Checkup, Visit, check};
+use super::ledger::LedgerView;
 use super::market::store::Store;
 use super::pulse::LOOK_EVERY;
 use super::reload::{ReloadError, check_live};
@@ -176,6 +177,11 @@ impl Office {
     /// The names by id.
     pub fn names(&self) -> Arc<Names> {
         Arc::clone(self.desk.names())
+    }
+
+    /// Has the admin plane show how the ledger stands.
+    pub fn watch_ledger(&mut self, ledger: LedgerView) {
+        self.desk.ledger = Some(ledger);
     }
 
     /// Starts the office's thread and the admin plane on `admin`. Returns when the signals (if

@@ -1,5 +1,6 @@
 //! What the admin plane shows, made from the desk.
 
+mod ledger;
 pub mod market;
 mod metrics;
 
@@ -13,6 +14,7 @@ use super::desk::Desk;
 use super::discovery::fleet::Refusal;
 use super::discovery::known::pinned;
 use super::health::wards::Ward;
+use super::ledger::LedgerView;
 use crate::base::Moment;
 use crate::config;
 use crate::openai::error::ErrorCode;
@@ -39,6 +41,7 @@ pub fn unready(desk: &Desk, now: Moment) -> Vec<String> {
     if deaf > 0 && !desk.draining() {
         reasons.push(format!("{deaf} of {} cores don't listen", desk.cores.len()));
     }
+    reasons.extend(desk.ledger.as_ref().and_then(LedgerView::unready));
     let capabilities = desk.routes.capabilities.iter();
     for capability in capabilities.filter(|capability| !is_served(desk, capability, now)) {
         reasons.push(format!(

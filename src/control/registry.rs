@@ -13,6 +13,7 @@ use crate::base::ids::{CAPABILITIES_MAX, ENDPOINTS_MAX, KEYS_MAX, PROVIDERS_MAX}
 use crate::base::{CapabilityId, EndpointId, KeyId, Moment, ProviderId};
 use crate::market::Place;
 use crate::policy::residency::Jurisdiction;
+use crate::tables::routes::Called;
 use crate::tables::{Meter, MeterId, Reserve, ReserveId};
 use crate::telemetry::Names;
 
@@ -88,6 +89,7 @@ impl<K: std::hash::Hash + Eq> Table<K> {
 #[derive(Debug)]
 pub struct Registry {
     names: Arc<Names>,
+    called: Arc<Called>,
     providers: Table<String>,
     endpoints: Table<(ProviderId, String)>,
     capabilities: Table<String>,
@@ -107,6 +109,7 @@ impl Registry {
     pub fn new(names: Arc<Names>) -> Registry {
         Registry {
             names,
+            called: Arc::default(),
             providers: Table::new("provider", PROVIDERS_MAX),
             endpoints: Table::new("endpoint", ENDPOINTS_MAX),
             capabilities: Table::new("capability", CAPABILITIES_MAX),
@@ -123,6 +126,11 @@ impl Registry {
     /// The names by id.
     pub fn names(&self) -> &Arc<Names> {
         &self.names
+    }
+
+    /// The names of keys and capabilities, for the tables.
+    pub fn called(&self) -> &Arc<Called> {
+        &self.called
     }
 
     /// A provider's id.
@@ -195,7 +203,12 @@ impl Registry {
     /// # Errors
     /// The table is full.
     pub fn capability(&mut self, name: &str) -> Result<CapabilityId, RegistryFull> {
-        let added = |_| self.names.write().capabilities.push(name.to_owned());
+        let added = |_| {
+            self.names.write().capabilities.push(name.to_owned());
+            Arc::make_mut(&mut self.called)
+                .capabilities
+                .push(name.into());
+        };
         let id = self.capabilities.id(name.to_owned(), name, added)?;
         Ok(CapabilityId(id))
     }
@@ -205,7 +218,10 @@ impl Registry {
     /// # Errors
     /// The table is full.
     pub fn key(&mut self, name: &str) -> Result<KeyId, RegistryFull> {
-        let added = |_| self.names.write().keys.push(name.to_owned());
+        let added = |_| {
+            self.names.write().keys.push(name.to_owned());
+            Arc::make_mut(&mut self.called).keys.push(name.into());
+        };
         let id = self.keys.id(name.to_owned(), name, added)?;
         Ok(KeyId(id))
     }

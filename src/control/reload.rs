@@ -52,6 +52,7 @@ pub fn check_live(old: &Config, new: &Config, now: Timestamp) -> Result<(), Relo
             "market.bookings",
             old.market.bookings.path != new.market.bookings.path,
         ),
+        ("ledger", old.ledger != new.ledger),
         ("log.format", old.log.format != new.log.format),
         ("log.level", old.log.level != new.log.level),
     ];

@@ -167,6 +167,7 @@ pub fn config() -> Config {
                 named: false,
             },
         },
+        ledger: None,
         log: Log {
             format: LogFormat::Json,
             level: tracing::Level::INFO,

@@ -18,6 +18,14 @@ impl<'b> Pen<'b> {
         self.at
     }
 
+    /// Writes a byte over one that was written.
+    #[inline]
+    pub fn amend(&mut self, at: usize, byte: u8) {
+        if at < self.at {
+            self.page[at] = byte;
+        }
+    }
+
     /// Writes bytes; None, and nothing, if there is no room for them.
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) -> Option<()> {

@@ -10,6 +10,9 @@ pub const VERSION: u8 = 1;
 /// Bytes of an entry before its texts.
 pub const FIXED_BYTES: usize = 88;
 
+/// Where the number of attempts is.
+const ATTEMPTS_AT: usize = 13;
+
 /// Bytes of an attempt before its texts.
 const ATTEMPT_BYTES: usize = 24;
 
@@ -110,7 +113,7 @@ pub fn encode<'a>(
     pen: &mut Pen<'_>,
     kind: Kind,
     call: &Call<'_>,
-    attempts: impl ExactSizeIterator<Item = Attempt<'a>>,
+    attempts: impl Iterator<Item = Attempt<'a>>,
 ) -> Option<()> {
     let texts = [
         call.code,
@@ -138,7 +141,6 @@ pub fn encode<'a>(
     for (at, text) in texts.iter().enumerate() {
         fixed[8 + at] = text.len() as u8;
     }
-    fixed[13] = u8::try_from(attempts.len()).ok()?;
     let numbers = [
         call.number,
         call.began_us as u64,
@@ -157,9 +159,12 @@ pub fn encode<'a>(
     for text in texts {
         pen.bytes(text.as_bytes())?;
     }
+    let mut count: u8 = 0;
     for attempt in attempts {
         encode_attempt(pen, &attempt)?;
+        count = count.checked_add(1)?;
     }
+    pen.amend(ATTEMPTS_AT, count);
     Some(())
 }
 
@@ -220,10 +225,10 @@ impl<'e> Entry<'e> {
                 key,
                 capability,
             },
-            attempts: (fixed[13], eye),
+            attempts: (fixed[ATTEMPTS_AT], eye),
         };
         // Here, so that whoever has an entry need not ask whether its attempts can be read.
-        let (count, rest) = (usize::from(fixed[13]), entry.attempts());
+        let (count, rest) = (usize::from(fixed[ATTEMPTS_AT]), entry.attempts());
         (rest.clone().count() == count && rest.is_whole(count)).then_some(entry)
     }
 

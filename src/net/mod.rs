@@ -15,6 +15,7 @@ pub mod gather;
 pub mod gauge;
 pub mod handed;
 pub mod listener;
+pub mod mapped;
 pub mod memory;
 pub mod pool;
 mod recycled;

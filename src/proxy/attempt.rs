@@ -133,6 +133,7 @@ async fn judge(
     patience: Patience,
 ) -> Result<Served, Verdict> {
     let timeouts = &attempt.provider().timeouts;
+    attempt.answered(inbound.status);
     if (200..300).contains(&inbound.status) && inbound.kind == Kind::Events {
         return first_of_stream(core, inbound, patience, timeouts).await;
     }

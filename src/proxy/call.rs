@@ -261,7 +261,8 @@ impl<'c> Routed<'c, '_> {
             let attempt =
                 Attempt::open(core, self.routes, candidate, permit, &admission, settlement)?;
             let tried = attempt.tried();
-            let (verdict, again) = match self.attempt(client, attempt, &admission).await {
+            let (verdict, again) = match self.attempt(client, attempt, &admission, settlement).await
+            {
                 Tried::Served(attempt, served) => {
                     return Some(Ok(Committed {
                         attempt,
@@ -323,8 +324,12 @@ impl<'c> Routed<'c, '_> {
         client: &mut Client,
         attempt: Attempt<'c>,
         admission: &Admission<'c>,
+        settlement: &mut Settlement<'_>,
     ) -> Tried<'c> {
-        let fail = |attempt: Attempt<'_>, verdict| Tried::Failed(verdict, attempt.end(verdict));
+        let mut fail = |attempt: Attempt<'_>, verdict| {
+            let again = attempt.end(verdict, settlement);
+            Tried::Failed(verdict, again)
+        };
         let Some(model) = self.ask.capability.models.get(attempt.link()) else {
             return fail(attempt, Verdict::UnknownModel);
         };
@@ -340,7 +345,7 @@ impl<'c> Routed<'c, '_> {
             Ok(Err(verdict)) => fail(attempt, verdict),
             Err(Stopped::Curtailed) => fail(attempt, Verdict::Curtailed),
             Err(Stopped::ClientGone) => {
-                attempt.end(Verdict::Cancelled);
+                attempt.end(Verdict::Cancelled, settlement);
                 Tried::Gone
             }
         }
@@ -466,7 +471,7 @@ impl<'c> Delivery<'c> {
         if ending.verdict == Verdict::Succeeded || ending.usage.is_some() {
             settlement.used(provider, ending.usage);
         }
-        attempt.end(ending.verdict);
+        attempt.end(ending.verdict, settlement);
         match ending.outcome {
             Outcome::Completed => End::Complete,
             Outcome::ClientGone => End::Gone,

@@ -193,9 +193,9 @@ async fn refuse_unread(core: &Core, client: &mut Client, rejection: Rejection) -
 }
 
 /// Answers one request. The books are opened first and closed last.
-async fn answer_one(
-    core: &Core,
-    routes: &Routes,
+async fn answer_one<'c>(
+    core: &'c Core,
+    routes: &'c Routes,
     client: &mut Client,
     received: Recycled<Received>,
 ) -> After {
@@ -205,9 +205,9 @@ async fn answer_one(
     after
 }
 
-async fn answer(
-    core: &Core,
-    routes: &Routes,
+async fn answer<'c>(
+    core: &'c Core,
+    routes: &'c Routes,
     client: &mut Client,
     mut received: Recycled<Received>,
     settlement: &mut Settlement<'_>,
@@ -296,6 +296,10 @@ fn admit(
         return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));
     }
     core.memory_for_call()?;
+    if !settlement.will_be_recorded(routes) {
+        let message = "this instance can't record the call, and so doesn't make it";
+        return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));
+    }
     let Some(meter) = intake.key.meter else {
         return Ok(());
     };
@@ -318,7 +322,7 @@ async fn refuse(
 ) -> (After, Outcome) {
     let manner = manner.by_now(core);
     let buffer = rejection.write(settlement, manner);
-    finish(core, client, buffer, manner, Outcome::Failed).await
+    finish(core, client, buffer, manner, (settlement, Outcome::Failed)).await
 }
 
 /// Sends a JSON body of our own.
@@ -343,7 +347,14 @@ async fn say(
     if !manner.head_only {
         out.extend_from_slice(body);
     }
-    finish(core, client, buffer, manner, Outcome::Completed).await
+    finish(
+        core,
+        client,
+        buffer,
+        manner,
+        (settlement, Outcome::Completed),
+    )
+    .await
 }
 
 async fn finish(
@@ -351,8 +362,9 @@ async fn finish(
     client: &mut Client,
     mut response: Buffer,
     manner: Manner,
-    outcome: Outcome,
+    (settlement, outcome): (&mut Settlement<'_>, Outcome),
 ) -> (After, Outcome) {
+    settlement.enter(outcome, None, core.recently());
     let until = core.recently() + core.routes().timeouts.stream_idle;
     match client.send(&mut response, until).await {
         false => (After::Abort, Outcome::ClientGone),

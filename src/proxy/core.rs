@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::inbound::{ANSWER_HEADROOM, Inbound};
 use super::leases::{Allowance, Exhausted, Leases};
+use super::ledger::Ledger;
 use super::memory::Memory;
 use super::pace::Pace;
 use super::queue::Queue;
@@ -18,7 +19,8 @@ use super::targets::Targets;
 use crate::base::{Clock, EndpointId, Moment, Prng, ProviderId};
 use crate::market::Price;
 use crate::net::{Bell, ClientTls, Deadlines, Pool, Recycled, Terms};
-use crate::tables::{Board, Fact, Market, MeterId, Routes, Stage, View};
+use crate::tables::routes::Called;
+use crate::tables::{Board, Fact, LedgerLink, Market, MeterId, Routes, Stage, View};
 use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
 
 /// How often a core hands its histograms over and looks through its pool.
@@ -30,6 +32,13 @@ pub type HttpDate = [u8; 29];
 fn date_now() -> HttpDate {
     let text = httpdate::fmt_http_date(SystemTime::now());
     text.as_bytes().first_chunk().copied().unwrap_or([b' '; 29])
+}
+
+/// The day and time at the clock's zero, in microseconds since 1970, if it is `now`.
+fn zero_us(now: Moment) -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let micros = i64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(i64::MAX);
+    micros.saturating_sub_unsigned(now.0)
 }
 
 /// What a core is given at its start.
@@ -46,6 +55,8 @@ pub struct CoreParts {
     pub facts: mpsc::Sender<Fact>,
     /// The way to the log thread.
     pub access: rtrb::Producer<AccessRecord>,
+    /// What it writes the ledger with, if there is one.
+    pub ledger: Option<LedgerLink>,
     /// For request ids and the first endpoint tried.
     pub seed: u64,
     /// Its number, from 0.
@@ -95,6 +106,10 @@ pub struct Core {
     slot: Arc<HistogramSlot>,
     facts: mpsc::Sender<Fact>,
     access: RefCell<rtrb::Producer<AccessRecord>>,
+    /// Its part of the ledger, if there is one.
+    pub ledger: Option<RefCell<Ledger>>,
+    /// The day and time at the clock's zero, in microseconds since 1970.
+    zero_us: Cell<i64>,
     clock: Clock,
     now: Cell<Moment>,
     date: Cell<HttpDate>,
@@ -130,6 +145,10 @@ impl Core {
             slot: parts.histograms,
             facts: parts.facts,
             access: RefCell::new(parts.access),
+            ledger: parts
+                .ledger
+                .map(|link| RefCell::new(Ledger::new(link, parts.index))),
+            zero_us: Cell::new(zero_us(now)),
             clock: parts.clock,
             now: Cell::new(now),
             date: Cell::new(date_now()),
@@ -156,6 +175,30 @@ impl Core {
     #[inline]
     pub fn date(&self) -> HttpDate {
         self.date.get()
+    }
+
+    /// A point in time as a day and time, in microseconds since 1970. The clock of the day is looked
+    /// at once a second.
+    pub fn unix_us(&self, at: Moment) -> i64 {
+        self.zero_us.get().saturating_add_unsigned(at.0)
+    }
+
+    /// Runs something on the names that entries of the ledger have, and `retry.max_attempts`. Not
+    /// at all if a panic has begun while the tables were renewed.
+    pub fn with_called(&self, look: impl FnOnce(&Called, usize)) {
+        if let Ok(view) = self.view.try_borrow() {
+            let routes = view.routes();
+            look(&routes.called, routes.max_attempts as usize);
+        }
+    }
+
+    /// Whether what a call does can be recorded, and will be: it is one of those under way.
+    #[inline]
+    pub fn can_record(&self, routes: &Routes) -> bool {
+        self.ledger.as_ref().is_none_or(|ledger| {
+            let attempts = routes.max_attempts as usize;
+            ledger.borrow().admits(self.calls.get(), attempts)
+        })
     }
 
     /// The newest routes; the epoch is looked at first.
@@ -391,6 +434,7 @@ impl Core {
         }
         self.housekept.set(now);
         self.date.set(date_now());
+        self.zero_us.set(zero_us(now));
         self.slot.offer(&mut self.histograms.borrow_mut());
         let mut floaters = self.floaters.borrow_mut();
         self.market().offer_demand(self.index, floaters.demand(now));

@@ -22,6 +22,7 @@ pub mod handshake;
 pub mod inbound;
 pub mod intake;
 pub mod leases;
+pub mod ledger;
 pub mod memory;
 pub mod message;
 pub mod models;

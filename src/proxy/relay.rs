@@ -204,8 +204,8 @@ impl Way<'_, '_, '_> {
         &mut self,
         client: &mut Client,
         mut inbound: Recycled<Inbound>,
-        settlement: &Settlement<'_>,
-        whole: Ending,
+        settlement: &mut Settlement<'_>,
+        mut whole: Ending,
     ) -> Ending {
         let passage = self.passage;
         let delimited = match (inbound.done, inbound.length) {
@@ -228,6 +228,8 @@ impl Way<'_, '_, '_> {
             }
             if end {
                 inbound.watch();
+                whole.usage = search.as_ref().and_then(UsageSearch::usage).or(whole.usage);
+                self.enter(settlement, &whole, payload.len(), passage.core.recently());
             }
             let sent = self.send(client, &mut payload, first.take(), chunked, end);
             if !sent.await {
@@ -235,8 +237,7 @@ impl Way<'_, '_, '_> {
             }
             if end {
                 passage.core.keep(passage.attempt.endpoint().id, inbound);
-                let usage = search.and_then(|search| search.usage()).or(whole.usage);
-                return Ending { usage, ..whole };
+                return whole;
             }
             inbound.buffer = inbound.next_buffer(payload);
             match passage.more(client, &mut inbound).await {
@@ -256,7 +257,7 @@ impl Way<'_, '_, '_> {
         &mut self,
         client: &mut Client,
         mut inbound: Recycled<Inbound>,
-        settlement: &Settlement<'_>,
+        settlement: &mut Settlement<'_>,
     ) -> Ending {
         let passage = self.passage;
         let delimited = passage.open_ended();
@@ -270,6 +271,11 @@ impl Way<'_, '_, '_> {
             let ends = inbound.done && scanner.ended_cleanly();
             if ends {
                 inbound.watch();
+            }
+            // What ends a stream for its client may come before what ends the body.
+            if ends || scanner.said_end() || scanner.failed() {
+                let ending = Ending::of_stream(&scanner);
+                self.enter(settlement, &ending, window.len(), passage.core.now());
             }
             if !window.is_empty() || ends || first.is_some() {
                 let sent = self.send(client, &mut window, first.take(), chunked, ends);
@@ -303,12 +309,24 @@ impl Way<'_, '_, '_> {
                     return Ending::cut(Verdict::ErrorEvent, scanner.usage());
                 }
                 Err(verdict) => {
-                    let verdict = passage.late(verdict);
-                    self.say_died(client, verdict, &scanner, chunked).await;
-                    return Ending::cut(verdict, scanner.usage());
+                    let ending = Ending::cut(passage.late(verdict), scanner.usage());
+                    self.say_died(client, settlement, &ending, &scanner, chunked)
+                        .await;
+                    return ending;
                 }
             }
         }
+    }
+
+    /// Has the call recorded before so many last bytes of payload are sent.
+    fn enter(&self, settlement: &mut Settlement<'_>, ending: &Ending, last: usize, now: Moment) {
+        let record = settlement.record_mut();
+        record.bytes_out = self.sent + last as u64;
+        if let Some(Usage { input, output }) = ending.usage {
+            record.input_tokens = Some(input);
+            record.output_tokens = Some(output);
+        }
+        settlement.enter(ending.outcome, Some(ending.verdict), now);
     }
 
     /// Sends payload, framed for the client, behind the head if that is still to come. False if the
@@ -354,10 +372,12 @@ impl Way<'_, '_, '_> {
     async fn say_died(
         &mut self,
         client: &mut Client,
-        verdict: Verdict,
+        settlement: &mut Settlement<'_>,
+        ending: &Ending,
         scanner: &StreamScanner,
         chunked: bool,
     ) {
+        let verdict = ending.verdict;
         let message: Cow<'_, str> = match verdict {
             Verdict::Deadline => "the call ran out of time before its stream ended".into(),
             Verdict::Curtailed => "a reservation's owner needed the slot before the stream ended: \
@@ -385,6 +405,7 @@ impl Way<'_, '_, '_> {
             &message,
             sequence,
         );
+        self.enter(settlement, ending, event.len(), self.passage.core.now());
         self.send(client, &mut event, None, chunked, false).await;
     }
 }

@@ -2,6 +2,8 @@
 //! an [`Attempt`] is made with a candidate and consumed by its verdict. Neither can be copied,
 //! and one that is dropped on the way, by a panic or because the client left, settles itself.
 
+use std::cell::Cell;
+
 use super::admission::Admission;
 use super::conclude::Tried;
 use super::core::{Core, HttpDate};
@@ -9,6 +11,8 @@ use super::leases::{Allowance, Exhausted};
 use super::targets::Permit;
 use super::verdict::Verdict;
 use crate::base::{Moment, ProviderId};
+use crate::ledger::EntryId;
+use crate::ledger::frame::Kind;
 use crate::market::Supply;
 use crate::openai::{ErrorCode, Usage};
 use crate::policy::chain::Candidate;
@@ -16,6 +20,12 @@ use crate::policy::residency::{Jurisdiction, Residency};
 use crate::tables::routes::{Endpoint, Provider};
 use crate::tables::{MeterId, Routes};
 use crate::telemetry::{AccessRecord, InlineText, Outcome};
+
+mod entry;
+mod tries;
+
+use entry::Entered;
+use tries::{Tries, Try};
 
 /// A client left before it was sent a status (nginx's number for it).
 const CLIENT_GONE: u16 = 499;
@@ -30,6 +40,15 @@ pub struct Settlement<'c> {
     previous: Option<ProviderId>,
     /// Where the key's limits are, if it has one.
     meter: Option<MeterId>,
+    /// What the ledger calls it, if there is one.
+    id: Option<EntryId>,
+    /// The ledger is sure to have room for it.
+    admitted: bool,
+    /// What its entry says, once it has one.
+    entered: Option<Entered>,
+    tries: Tries,
+    /// The effective residency as a field value, longer than the access log has it.
+    residency: InlineText<128>,
     settled: bool,
     access_log: bool,
 }
@@ -40,6 +59,7 @@ impl<'c> Settlement<'c> {
         let started = core.now();
         core.metrics.call_started();
         core.calls.set(core.calls.get() + 1);
+        let id = core.ledger.as_ref().map(|it| it.borrow_mut().begin());
         let record = AccessRecord {
             at: started,
             request_id,
@@ -69,6 +89,11 @@ impl<'c> Settlement<'c> {
             started,
             previous: None,
             meter: None,
+            id,
+            admitted: false,
+            entered: None,
+            tries: Tries::default(),
+            residency: InlineText::EMPTY,
             settled: false,
             access_log,
         }
@@ -129,6 +154,9 @@ impl<'c> Settlement<'c> {
         text.clear();
         residency.write_field_value(&mut text);
         self.record.residency = InlineText::new(&text);
+        if self.id.is_some() {
+            self.residency = InlineText::new(&text);
+        }
     }
 
     /// Notes an error of our own.
@@ -177,6 +205,11 @@ impl<'c> Settlement<'c> {
         self.record.at = now;
         self.record.outcome = outcome;
         self.record.total_us = now.micros_since(self.started);
+        match &self.entered {
+            None => self.write(Kind::Entry),
+            Some(entered) if *entered != self.entered_now() => self.write(Kind::Amendment),
+            Some(_) => {}
+        }
         self.core.calls.set(self.core.calls.get() - 1);
         self.core
             .metrics
@@ -216,10 +249,10 @@ impl Drop for Settlement<'_> {
 ///     it: Candidate,
 ///     permit: Permit,
 ///     market: &Admission<'c>,
-///     of: &mut Settlement<'_>,
+///     of: &mut Settlement<'c>,
 /// ) {
 ///     let attempt = Attempt::open(core, routes, it, permit, market, of);
-///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
+///     attempt.map(|attempt| attempt.end(Verdict::Succeeded, of));
 /// }
 /// ```
 ///
@@ -235,10 +268,10 @@ impl Drop for Settlement<'_> {
 ///     routes: &'c Routes,
 ///     permit: Permit,
 ///     market: &Admission<'c>,
-///     of: &mut Settlement<'_>,
+///     of: &mut Settlement<'c>,
 /// ) {
 ///     let attempt = Attempt::open(core, routes, routes.providers[0].clone(), permit, market, of);
-///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
+///     attempt.map(|attempt| attempt.end(Verdict::Succeeded, of));
 /// }
 /// ```
 ///
@@ -255,10 +288,10 @@ impl Drop for Settlement<'_> {
 ///     it: Candidate,
 ///     permit: [Permit; 2],
 ///     market: &Admission<'c>,
-///     of: &mut Settlement<'_>,
+///     of: &mut Settlement<'c>,
 /// ) {
 ///     for permit in permit {
-///         Attempt::open(core, routes, it, permit, market, of).map(|attempt| attempt.end(Verdict::Succeeded));
+///         Attempt::open(core, routes, it, permit, market, of).map(|attempt| attempt.end(Verdict::Succeeded, of));
 ///     }
 /// }
 /// ```
@@ -276,11 +309,11 @@ impl Drop for Settlement<'_> {
 ///     it: Candidate,
 ///     permit: Permit,
 ///     market: &Admission<'c>,
-///     of: &mut Settlement<'_>,
+///     of: &mut Settlement<'c>,
 /// ) {
 ///     let attempt = Attempt::open(core, routes, it, permit, market, of);
-///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
-///     attempt.map(|attempt| attempt.end(Verdict::Succeeded));
+///     attempt.map(|attempt| attempt.end(Verdict::Succeeded, of));
+///     attempt.map(|attempt| attempt.end(Verdict::Succeeded, of));
 /// }
 /// ```
 #[must_use = "an attempt ends with a verdict"]
@@ -289,6 +322,8 @@ pub struct Attempt<'c> {
     provider: &'c Provider,
     endpoint: &'c Endpoint,
     permit: Permit,
+    /// What the provider answered with; 0 until it does.
+    status: Cell<u16>,
     /// None once it has ended.
     candidate: Option<Candidate>,
     link: usize,
@@ -322,11 +357,20 @@ impl<'c> Attempt<'c> {
         {
             core.metrics.failover(previous);
         }
+        settlement.tries.push(Try {
+            provider: InlineText::new(provider.name.as_bytes()),
+            endpoint: InlineText::new(endpoint.authority.as_bytes()),
+            began: core.recently(),
+            took_us: 0,
+            status: 0,
+            result: None,
+        });
         Some(Attempt {
             core,
             provider,
             endpoint,
             permit,
+            status: Cell::new(0),
             link: candidate.link(),
             jurisdiction: candidate.jurisdiction(),
             firm: admission.supply() == Supply::Firm,
@@ -363,13 +407,20 @@ impl<'c> Attempt<'c> {
         }
     }
 
-    /// Ends it, and gives the candidate back: the provider may be asked once more for it.
-    pub fn end(mut self, verdict: Verdict) -> Option<Candidate> {
-        self.conclude(verdict);
+    /// The provider has answered with this status.
+    pub fn answered(&self, status: u16) {
+        self.status.set(status);
+    }
+
+    /// Ends it, notes in the call's books how, and gives the candidate back: the provider may be
+    /// asked once more for it.
+    pub fn end(mut self, verdict: Verdict, of: &mut Settlement<'_>) -> Option<Candidate> {
+        let now = self.conclude(verdict);
+        of.tried(self.status.get(), verdict, now);
         self.candidate.take()
     }
 
-    fn conclude(&self, verdict: Verdict) {
+    fn conclude(&self, verdict: Verdict) -> Moment {
         self.core
             .metrics
             .attempt(self.provider.id, self.endpoint.id, verdict.result());
@@ -382,6 +433,7 @@ impl<'c> Attempt<'c> {
             _ => self.core.now(),
         };
         self.core.conclude(self.tried(), &self.permit, verdict, now);
+        now
     }
 }
 

@@ -53,6 +53,7 @@ impl Bench {
             histograms: Arc::new(HistogramSlot::new()),
             facts: facts_in,
             access: access::ring().0,
+            ledger: None,
             seed: 1,
             index,
             cores,
@@ -170,6 +171,7 @@ fn routes(endpoints: u16) -> Routes {
         waiting_max: 100,
         expose_providers: false,
         access_log: false,
+        called: Default::default(),
         tls: None,
     }
 }

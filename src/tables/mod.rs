@@ -7,6 +7,7 @@
 pub mod board;
 pub mod demand;
 pub mod fact;
+pub mod ledger;
 pub mod lines;
 pub mod load;
 pub mod market;
@@ -20,6 +21,7 @@ mod testing;
 
 pub use board::Board;
 pub use fact::{Fact, ProbeOutcome, Target};
+pub use ledger::LedgerLink;
 pub use load::{EndpointLoad, Loads, Outstanding, Queue};
 pub use market::{Market, Reserve, ReserveId};
 pub use meter::{Limit, Meter, MeterId};

@@ -50,8 +50,31 @@ pub struct Routes {
     pub expose_providers: bool,
     /// `log.access`
     pub access_log: bool,
+    /// What keys and capabilities are called, those of earlier configurations included.
+    pub called: Arc<Called>,
     /// `[instance.tls]`: what new client connections begin with; none: plaintext.
     pub tls: Option<ServerTls>,
+}
+
+/// Names by id, for what is written by name. None is taken away.
+#[derive(Clone, Debug, Default)]
+pub struct Called {
+    /// Keys.
+    pub keys: Vec<Box<str>>,
+    /// Capabilities.
+    pub capabilities: Vec<Box<str>>,
+}
+
+impl Called {
+    /// A key's name; nothing if the id is nobody's.
+    pub fn key(&self, id: KeyId) -> &str {
+        self.keys.get(id.index()).map_or("", |name| name)
+    }
+
+    /// A capability's name; nothing if the id is nobody's.
+    pub fn capability(&self, id: CapabilityId) -> &str {
+        self.capabilities.get(id.index()).map_or("", |name| name)
+    }
 }
 
 /// Client keys by digest. How long a look-up takes tells nobody a digest: where a digest lies

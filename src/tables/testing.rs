@@ -55,6 +55,7 @@ pub fn routes() -> Routes {
         waiting_max: 1,
         expose_providers: false,
         access_log: false,
+        called: Default::default(),
         tls: None,
     }
 }

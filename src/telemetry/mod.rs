@@ -15,6 +15,7 @@ pub mod report;
 pub mod waits;
 
 pub use access::{AccessLog, Sink};
+pub use counter::Counter;
 pub use handshakes::Handshake;
 pub use histograms::{CoreHistograms, HistogramSlot};
 pub use line::{AccessLine, Format};

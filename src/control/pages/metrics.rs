@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::breakers::Transitions;
 use super::super::desk::Desk;
 use super::super::health::vitals::Vitals;
-use super::{code_name, market};
+use super::{code_name, ledger, market};
 use crate::base::ProviderId;
 use crate::openai::error::ErrorCode;
 use crate::policy::breaker::Phase;
@@ -35,6 +35,9 @@ pub fn metrics(desk: &Desk) -> String {
     key_metrics(desk, &mut page);
     certificate_metric(desk, &mut page);
     market::metrics(desk, &mut page);
+    if let Some(view) = &desk.ledger {
+        ledger::metrics(view, &mut page);
+    }
     instance_metrics(desk, &mut page);
     page.finish()
 }

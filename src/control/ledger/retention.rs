@@ -1,0 +1,81 @@
+//! What is too old, or too much.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime};
+
+use super::files::segments;
+use crate::config;
+use crate::tables::ledger::Standing;
+
+/// A segment as retention sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How long it is.
+    pub bytes: u64,
+    /// How long nothing has been written to it.
+    pub age: Duration,
+    /// It can't be removed: somebody writes it.
+    pub live: bool,
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Which segments have to go: those older than so many days, then the oldest until the rest takes
+/// no more than so many bytes.
+pub fn doomed(mut all: Vec<Kept>, keep_days: Option<u32>, bytes_max: Option<u64>) -> Vec<PathBuf> {
+    all.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.path.cmp(&b.path)));
+    let mut left: u64 = all.iter().map(|kept| kept.bytes).sum();
+    let mut gone = Vec::new();
+    for kept in all.into_iter().filter(|kept| !kept.live) {
+        let old = keep_days.is_some_and(|days| kept.age >= DAY * days);
+        let much = bytes_max.is_some_and(|most| left > most);
+        if old || much {
+            left -= kept.bytes;
+            gone.push(kept.path);
+        }
+    }
+    gone
+}
+
+/// Removes what has to go, and counts what is left.
+///
+/// # Errors
+/// The directory can't be read. A segment that can't be removed is a word in the log.
+pub fn retain(directory: &Path, config: &config::Ledger, standing: &Standing) -> io::Result<()> {
+    let now = SystemTime::now();
+    let mut all = Vec::new();
+    for segment in segments(directory)? {
+        // Sealed meanwhile: it is looked at the next time.
+        let Ok(metadata) = segment.path.metadata() else {
+            continue;
+        };
+        let age = now.duration_since(metadata.modified()?).unwrap_or_default();
+        all.push(Kept {
+            path: segment.path,
+            bytes: metadata.len(),
+            age,
+            live: segment.live,
+        });
+    }
+    let total: u64 = all.iter().map(|kept| kept.bytes).sum();
+    let mut left = total;
+    for path in doomed(all.clone(), config.keep_days, config.bytes_max) {
+        let bytes = all.iter().find(|kept| kept.path == path);
+        match std::fs::remove_file(&path) {
+            Ok(()) => {
+                left -= bytes.map_or(0, |kept| kept.bytes);
+                standing.removed.fetch_add(1, Relaxed);
+                tracing::info!(path = %path.display(), "ledger: removed, as ledger.keep_days or ledger.bytes_max says");
+            }
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "ledger: can't be removed");
+            }
+        }
+    }
+    standing.bytes.store(left, Relaxed);
+    Ok(())
+}

@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod doctor;
 mod key;
+mod ledger;
 mod log;
 mod man;
 mod market;
@@ -91,6 +92,8 @@ enum Command {
     #[command(subcommand)]
     Key(key::Command),
     #[command(subcommand)]
+    Ledger(ledger::Command),
+    #[command(subcommand)]
     Accredit(accredit::Command),
     #[command(after_long_help = completions::MORE)]
     Completions(Completions),
@@ -132,6 +135,8 @@ enum Failure {
     Groundless(String),
     #[error("it does not conform: checks that must hold and failed: {0}")]
     NotConforming(usize),
+    #[error("the ledger is not whole: {0}")]
+    Incomplete(String),
     #[error("the office panicked: this is a defect")]
     Panicked,
 }
@@ -192,6 +197,7 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Drain(arguments) => operator::drain(&arguments, out),
         Command::Market(command) => market::run(&command, out),
         Command::Key(command) => key::run(&command, out),
+        Command::Ledger(command) => ledger::run(&command, out),
         Command::Accredit(command) => accredit::run(command, out),
         Command::Completions(completions) => completions::run(&completions, out),
         Command::Man(pages) => man::run(&pages, out),

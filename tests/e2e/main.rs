@@ -20,6 +20,7 @@ mod framing;
 mod headers;
 mod health;
 mod large;
+mod ledger;
 mod limits;
 mod load;
 mod market;

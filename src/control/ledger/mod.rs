@@ -3,7 +3,7 @@
 //! order. All of it on a thread of its own, since all of it waits for a disk.
 
 mod clerk;
-mod files;
+pub mod files;
 mod recovery;
 mod retention;
 mod segment;

@@ -16,6 +16,7 @@ use std::hint::black_box;
 use gungraun::prelude::*;
 use srpd::base::{KeyDigest, Moment};
 use srpd::http::ChunkedDecoder;
+use srpd::ledger::Attempt;
 use srpd::openai::StreamScanner;
 use srpd::policy::breaker::Detector;
 use srpd::tables::View;
@@ -131,6 +132,14 @@ fn usage_inspection(body: Vec<u8>) -> Vec<u8> {
     body
 }
 
+#[library_benchmark]
+#[bench::one_attempt(parts::page(1))]
+#[bench::three_attempts(parts::page(3))]
+fn ledger_entry((mut page, attempts): (Vec<u8>, Vec<Attempt<'static>>)) -> Vec<u8> {
+    black_box(steps::ledger_entry(&mut page, &attempts));
+    page
+}
+
 library_benchmark_group!(name = heads, benchmarks = [request_head, response_head]);
 library_benchmark_group!(
     name = routes,
@@ -138,7 +147,12 @@ library_benchmark_group!(
 );
 library_benchmark_group!(
     name = state,
-    benchmarks = [breaker_success, breaker_failure, table_refresh]
+    benchmarks = [
+        breaker_success,
+        breaker_failure,
+        table_refresh,
+        ledger_entry
+    ]
 );
 library_benchmark_group!(
     name = relay,

@@ -145,6 +145,10 @@ listen = ["127.0.0.1:0"]
 admin = "127.0.0.1:0"
 cores = 1
 
+[ledger]
+directory = "ledger"
+segment_bytes = 65536
+
 [[authority]]
 name = "tests"
 public_key = "{public_key}"

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use srpd::base::{CapabilityId, EndpointId, KeyDigest, KeyId, Moment, ProviderId};
 use srpd::http::{self, ChunkedDecoder, HeadLimits, HeadSlots};
+use srpd::ledger::{Attempt, Call};
 use srpd::market::{Price, Supply};
 use srpd::openai::{self, Operation, StreamScanner};
 use srpd::policy::balance::Balance;
@@ -17,6 +18,7 @@ use srpd::policy::limits::{Limits, Timeouts};
 use srpd::policy::residency::{Groups, Jurisdiction, JurisdictionSet};
 use srpd::tables::routes::{Capability, CapabilitySet, Endpoint, Key, Model, Provider};
 use srpd::tables::{Board, Routes, Snapshot, Stage, States, View};
+use srpd::telemetry::{AttemptResult, Outcome};
 
 /// The defaults of `[limits]`.
 pub const HEAD_LIMITS: HeadLimits = HeadLimits {
@@ -35,6 +37,7 @@ fn warm_up() {
     openai::inspect_json(br#"{"usage":null}"#).expect("valid");
     StreamScanner::new(Operation::ChatCompletions, true).sweep(b"data: {}\n\n");
     KeyDigest::of(b"a key");
+    steps::ledger_entry(&mut [0; 1024], &[ATTEMPT]);
 }
 
 /// Room for a head, so that no benchmark counts an allocation that the corridor's buffers save.
@@ -434,4 +437,42 @@ fn timeouts() -> Timeouts {
         drain: Duration::from_secs(600),
         stall: Duration::from_secs(1),
     }
+}
+
+/// A call as it is recorded.
+pub const CALL: Call<'static> = Call {
+    number: 123_456,
+    began_us: 1_790_000_000_000_000,
+    total_us: 812_000,
+    ttft_us: Some(230_000),
+    bytes_in: 1024,
+    bytes_out: 1500,
+    tokens: Some((180, 150)),
+    price: Some(2_400_000),
+    firm: false,
+    stream: false,
+    served: true,
+    jurisdiction: Some(*b"au"),
+    status: 200,
+    outcome: Outcome::Completed,
+    code: "",
+    request_id: "req-0123456789abcdef0123456789abcdef",
+    residency: "au-only,nz-only",
+    key: "acme-production",
+    capability: "smart",
+};
+
+const ATTEMPT: Attempt<'static> = Attempt {
+    result: Some(AttemptResult::Succeeded),
+    status: 200,
+    after_us: 35,
+    took_us: 811_000,
+    provider: "fleet-per",
+    endpoint: "fleet-3.per.example:8000",
+};
+
+/// Where an entry of so many attempts goes, and these.
+pub fn page(attempts: usize) -> (Vec<u8>, Vec<Attempt<'static>>) {
+    warm_up();
+    (vec![0; 4096], vec![ATTEMPT; attempts])
 }

@@ -5,6 +5,8 @@ use std::hint::black_box;
 
 use srpd::base::{KeyDigest, Moment};
 use srpd::http::{self, ChunkedDecoder, HeadSlots};
+use srpd::ledger::frame::{self, Kind, Written};
+use srpd::ledger::{Attempt, entry};
 use srpd::openai::{self, StreamScanner};
 use srpd::policy::breaker::Detector;
 use srpd::policy::residency::{self, Residency};
@@ -119,4 +121,13 @@ pub fn stream_relay(chunk: &mut [u8], decoder: &mut ChunkedDecoder, scanner: &mu
 pub fn usage_inspection(body: &[u8]) {
     let usage = openai::inspect_json(black_box(body)).expect("valid JSON");
     black_box(usage.expect("a usage"));
+}
+
+/// A call's entry, written where its segment is mapped.
+#[inline(always)]
+pub fn ledger_entry(page: &mut [u8], attempts: &[Attempt<'_>]) -> Option<Written> {
+    let call = black_box(super::CALL);
+    frame::write(black_box(page), 7, |pen| {
+        entry::encode(pen, Kind::Entry, &call, attempts.iter().copied())
+    })
 }

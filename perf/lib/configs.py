@@ -161,7 +161,7 @@ def litellm(upstream, failing=None):
 
 
 def srpd(home, binary, address, admin, key, upstream=processes.UPSTREAM, failing=None, access=False, tls=None,
-         others=(), balance="least_loaded"):
+         others=(), balance="least_loaded", ledger=False):
     """One core, one key, one capability; the backstop has to be there, and is never needed. `others`: further
     endpoints, chosen among by `balance`."""
     seed, accreditation = home / "authority.key", home / "backstop.json"
@@ -179,6 +179,10 @@ def srpd(home, binary, address, admin, key, upstream=processes.UPSTREAM, failing
 certificate = "{tls[0]}"
 private_key = "{tls[1]}"
 """
+    recorded = f"""
+[ledger]
+directory = "{home / "ledger"}"
+""" if ledger else ""
     first = "" if failing is None else f"""
 [[provider]]
 name = "failing"
@@ -198,7 +202,7 @@ cores = [{processes.PROXY_CPU}]
 format = "json"
 level = "warn"
 access = {str(access).lower()}
-
+{recorded}
 [[authority]]
 name = "bench"
 public_key = "{public_key}"

@@ -123,7 +123,7 @@ fn a_call_is_there_before_its_client_has_the_answer() {
             ("jurisdiction", "au".into()),
             ("provider", "aloomu".into()),
             ("supply", "floating".into()),
-            ("price", "2.4".into()),
+            ("price", "2.40".into()),
             ("currency", "AUD".into()),
             ("stream", false.into()),
             ("code", Value::Null),

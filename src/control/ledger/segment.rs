@@ -107,6 +107,8 @@ impl Segment {
         // Pages that have been written out are write-protected: the core would find out by a fault.
         let ahead = fresh.clamp(AHEAD_MIN, AHEAD_MAX) as usize;
         let _ = self.region.populate(written as usize, ahead);
+        // Else limits.memory_bytes would count what is the disk's already.
+        let _ = self.region.release(written as usize);
         Ok(true)
     }
 

@@ -15,7 +15,7 @@ use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
 use crate::policy::residency::{Groups, Jurisdiction};
 use crate::tables::routes::{Endpoint, Provider};
-use crate::tables::{Board, Fact, Routes, Snapshot, Stage, States};
+use crate::tables::{Board, Fact, LedgerLink, Routes, Snapshot, Stage, States};
 use crate::telemetry::{CoreMetrics, HistogramSlot, access};
 
 /// A core on its own.
@@ -30,6 +30,15 @@ impl Bench {
     /// A core with one provider of so many endpoints, which tells the office so many facts
     /// before the office must have read them.
     pub fn new(endpoints: u16, facts: usize) -> Bench {
+        Bench::make(endpoints, facts, None)
+    }
+
+    /// A core that writes a ledger.
+    pub fn with_ledger(link: LedgerLink) -> Bench {
+        Bench::make(1, 8, Some(link))
+    }
+
+    fn make(endpoints: u16, facts: usize, ledger: Option<LedgerLink>) -> Bench {
         let snapshot = Snapshot {
             routes: Arc::new(routes(endpoints)),
             states: States::new(),
@@ -53,7 +62,7 @@ impl Bench {
             histograms: Arc::new(HistogramSlot::new()),
             facts: facts_in,
             access: access::ring().0,
-            ledger: None,
+            ledger,
             seed: 1,
             index,
             cores,

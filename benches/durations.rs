@@ -83,6 +83,12 @@ fn state(c: &mut Criterion) {
     c.bench_function("breaker_failure", |b| {
         b.iter(|| steps::breaker_failure(&mut detector, parts::DETECTED));
     });
+    for (name, attempts) in [("one_attempt", 1), ("three_attempts", 3)] {
+        let (mut page, attempts) = parts::page(attempts);
+        c.bench_function(&format!("ledger_entry/{name}"), |b| {
+            b.iter(|| steps::ledger_entry(&mut page, &attempts));
+        });
+    }
     for (name, news) in [
         ("unchanged", News::Nothing),
         ("states", News::States),

@@ -13,7 +13,7 @@ use crate::base::Clock;
 use crate::config::{Config, Cores, Driver};
 use crate::control::build::BuildError;
 use crate::control::handover::{Estate, Program};
-use crate::control::ledger::{Clerk, ClerkHandle, LedgerError};
+use crate::control::ledger::{Clerk, ClerkHandle, LedgerError, LedgerView};
 use crate::control::{CoreLink, Ended, Office, OfficeHandle, Prepared, pages};
 use crate::net::handed::{self, Handed, Predecessor};
 use crate::net::ring::Form;
@@ -153,13 +153,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         links,
         access,
     } = Office::prepare(config, options.source, clock, cpus.len())?;
-    let (clerk, ledgers) = match ledger {
-        Some((clerk, ledgers, view)) => {
-            office.watch_ledger(view);
-            (Some(clerk.start()?), ledgers)
-        }
-        None => (None, Vec::new()),
-    };
+    let (clerk, ledgers) = start_ledger(ledger, &mut office)?;
     let (board, names) = (office.board(), office.names());
     let access = AccessLog::start(access, names, pages::code_name, options.access)
         .map_err(thread("the access log"))?;
@@ -200,6 +194,18 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         cores,
         clerk,
     })
+}
+
+/// The clerk at work, and what the cores need of it, if there is a ledger.
+fn start_ledger(
+    opened: Option<(Clerk, Vec<LedgerLink>, LedgerView)>,
+    office: &mut Office,
+) -> Result<(Option<ClerkHandle>, Vec<LedgerLink>), LedgerError> {
+    let Some((clerk, links, view)) = opened else {
+        return Ok((None, Vec::new()));
+    };
+    office.watch_ledger(view);
+    Ok((Some(clerk.start()?), links))
 }
 
 /// What all cores are given.

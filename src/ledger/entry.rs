@@ -229,7 +229,7 @@ impl<'e> Entry<'e> {
         };
         // Here, so that whoever has an entry need not ask whether its attempts can be read.
         let (count, rest) = (usize::from(fixed[ATTEMPTS_AT]), entry.attempts());
-        (rest.clone().count() == count && rest.is_whole(count)).then_some(entry)
+        (rest.clone().count() == count && rest.end_there(count)).then_some(entry)
     }
 
     /// Its attempts, in order.
@@ -281,7 +281,7 @@ impl<'e> Attempts<'e> {
     }
 
     /// Whether nothing follows the last.
-    fn is_whole(mut self, count: usize) -> bool {
+    fn end_there(mut self, count: usize) -> bool {
         self.by_ref().take(count).for_each(|_| {});
         self.eye.0.is_empty()
     }

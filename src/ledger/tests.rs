@@ -1,3 +1,5 @@
+//! What is written is read, and what is damaged costs no more than itself.
+
 use proptest::prelude::*;
 
 use super::entry::{self, Attempt, Call, Entry};

@@ -83,12 +83,14 @@ impl Column {
             (ColumnWriter::ByteArrayColumnWriter(to), Column::Text(values, there)) => {
                 let levels = (to.get_descriptor().max_def_level() > 0).then_some(&there[..]);
                 to.write_batch(values, levels, None)?;
-                (values.clear(), there.clear());
+                values.clear();
+                there.clear();
             }
             (ColumnWriter::Int64ColumnWriter(to), Column::Long(values, there)) => {
                 let levels = (to.get_descriptor().max_def_level() > 0).then_some(&there[..]);
                 to.write_batch(values, levels, None)?;
-                (values.clear(), there.clear());
+                values.clear();
+                there.clear();
             }
             (ColumnWriter::Int32ColumnWriter(to), Column::Int(values)) => {
                 to.write_batch(values, None, None)?;

@@ -58,12 +58,25 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         out.write_all(&line)?;
     }
     out.flush()?;
-    while arguments.follow {
+    if arguments.follow {
+        return follow(&directory, &arguments.filter, read, out);
+    }
+    Ok(())
+}
+
+/// Goes on with what comes, until it is interrupted.
+fn follow(
+    directory: &Path,
+    filter: &Filter,
+    mut read: Read,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut newest = Vec::new();
+    loop {
         std::thread::sleep(LOOK_EVERY);
-        let all = segments(&directory).map_err(Failure::file(&directory))?;
+        let all = segments(directory).map_err(Failure::file(directory))?;
         for listed in all {
-            // What was sealed before the first look stays as it was.
-            look(&listed, &arguments.filter, &mut read, |at_us, line| {
+            look(&listed, filter, &mut read, |at_us, line| {
                 newest.push((at_us, line));
             })?;
         }
@@ -73,7 +86,6 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         }
         out.flush()?;
     }
-    Ok(())
 }
 
 /// Those that are being written, and the newest of the others; the rest counts as read.

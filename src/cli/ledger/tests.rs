@@ -1,3 +1,5 @@
+//! The commands, on segments that are written here.
+
 use std::fs;
 use std::path::Path;
 

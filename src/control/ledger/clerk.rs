@@ -221,10 +221,8 @@ impl Clerk {
     /// Has a blank sheet ready for each core. A full disk is found out here, with a sheet or two
     /// still to write.
     fn restock(&mut self, now: Instant) {
-        let parts = self.parts.iter_mut();
-        let made = parts
-            .map(|part| part.restock(&self.config))
-            .collect::<io::Result<()>>();
+        let mut parts = self.parts.iter_mut();
+        let made = parts.try_for_each(|part| part.restock(&self.config));
         let Err(error) = made else {
             if self.standing.is_starved() {
                 tracing::info!("ledger: there is room again");

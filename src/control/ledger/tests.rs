@@ -1,3 +1,5 @@
+//! What is made of a directory of segments.
+
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

@@ -3,41 +3,35 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::super::ledger::LedgerView;
-use crate::tables::ledger::Tally;
+use crate::tables::ledger::{Standing, Tally};
 use crate::telemetry::Counter;
 use crate::telemetry::exposition::{Exposition, Kind};
 
 /// Writes every family.
 pub fn metrics(view: &LedgerView, page: &mut Exposition) {
-    let standing = &view.standing;
     let sum = |count: fn(&Tally) -> &Counter| {
         let counts = view.tallies.iter().map(|tally| count(tally).get());
         counts.sum::<u64>()
     };
-    let families: [(&'static str, &str, [(&str, u64); 2]); 2] = [
-        (
-            "srpd_ledger_frames_total",
-            "What was written to the ledger: an entry for each call, and what amends one.",
-            [
-                ("entry", sum(|tally| &tally.entries)),
-                ("amendment", sum(|tally| &tally.amendments)),
-            ],
-        ),
-        (
-            "srpd_ledger_lost_total",
-            "What found no room in the ledger: of calls that were served, and of those refused.",
-            [
-                ("served", sum(|tally| &tally.lost)),
-                ("refused", sum(|tally| &tally.refused)),
-            ],
-        ),
-    ];
-    for (name, help, samples) in families {
-        page.family(name, Kind::Counter, help);
-        for (of, count) in samples {
-            page.sample(&[("of", of)], count);
-        }
-    }
+    page.family(
+        "srpd_ledger_frames_total",
+        Kind::Counter,
+        "What was written to the ledger: an entry for each call, and what amends one.",
+    );
+    page.sample(&[("of", "entry")], sum(|tally| &tally.entries));
+    page.sample(&[("of", "amendment")], sum(|tally| &tally.amendments));
+    page.family(
+        "srpd_ledger_lost_total",
+        Kind::Counter,
+        "What found no room in the ledger: of calls that were let in, and of those refused.",
+    );
+    page.sample(&[("of", "served")], sum(|tally| &tally.lost));
+    page.sample(&[("of", "refused")], sum(|tally| &tally.refused));
+    disk(&view.standing, page);
+}
+
+/// What the clerk counts.
+fn disk(standing: &Standing, page: &mut Exposition) {
     page.single(
         "srpd_ledger_failing",
         Kind::Gauge,

@@ -1,3 +1,5 @@
+//! A call and its entry.
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Many short lives: a process under load is killed at a random instant, again and again. A call
 //! whose client has its whole answer is in the ledger, once.
 //!
-//! `SRPD_E2E_LIVES=10000` makes it as many; `perf/kills` does that and writes down what came of it.
+//! `SRPD_E2E_LIVES=10000` makes it as many, `SRPD_E2E_LIVES_OF` of another binary; `perf/kills` does
+//! that and writes down what came of it.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -76,7 +77,8 @@ fn call(address: SocketAddr, name: &str) -> Vec<String> {
 }
 
 fn live(directory: &Path) -> (Child, SocketAddr) {
-    let mut child = Command::new(SRPD)
+    let binary = std::env::var("SRPD_E2E_LIVES_OF").unwrap_or_else(|_| SRPD.to_owned());
+    let mut child = Command::new(binary)
         .args(["serve", "--config", "srpd.toml"])
         .current_dir(directory)
         .stdin(Stdio::null())
@@ -156,6 +158,7 @@ fn no_call_that_was_answered_is_lost_to_a_kill_and_none_is_there_twice() {
         let now = BATCH.min(lives - done);
         answered += batch(&setup, now, &mut state);
         done += now;
+        println!("{done} lives, {answered} answered calls");
     }
     assert!(answered > lives, "{answered} answers in {lives} lives");
     println!(

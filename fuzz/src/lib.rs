@@ -17,13 +17,14 @@ mod tests;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("body_probe", targets::body_probe::run),
     ("chunked", targets::chunked::run),
     ("configuration", targets::configuration::run),
     ("event_stream", targets::event_stream::run),
     ("form_probe", targets::form_probe::run),
     ("forwarded", targets::forwarded::run),
+    ("ledger_segment", targets::ledger_segment::run),
     ("request_head", targets::request_head::run),
     ("request_peers", targets::request_peers::run),
     ("residency", targets::residency::run),

@@ -6,6 +6,7 @@ pub mod configuration;
 pub mod event_stream;
 pub mod form_probe;
 pub mod forwarded;
+pub mod ledger_segment;
 pub mod request_head;
 pub mod request_peers;
 pub mod residency;

@@ -92,7 +92,7 @@ pub(in crate::cli) struct Arguments {
 struct Totals {
     calls: u64,
     served: u64,
-    /// Served, and nobody knows how many tokens.
+    /// Served with a success, and nobody knows how many tokens.
     unknown: u64,
     input: u128,
     output: u128,
@@ -183,7 +183,8 @@ impl Totals {
         }
         self.served += 1;
         let Some((input, output)) = entry.call.tokens else {
-            self.unknown += 1;
+            // A provider's refusal has none.
+            self.unknown += u64::from((200..300).contains(&entry.call.status));
             return;
         };
         self.input += u128::from(input);

@@ -107,11 +107,11 @@ impl Ledger {
         }
     }
 
-    /// Writes the entry of a call that was never let in, unless the room is needed for those that
-    /// were.
-    pub fn write_refused(&mut self, call: &Call<'_>, calls: usize, attempts: usize) {
+    /// Writes the entry of a call that was never let in, and so has no attempts, or what amends it,
+    /// unless the room is needed for those that were.
+    pub fn write_refused(&mut self, kind: Kind, call: &Call<'_>, calls: usize, attempts: usize) {
         if self.has_room(calls, attempts) {
-            return self.write(Kind::Entry, call, [].into_iter());
+            return self.write(kind, call, [].into_iter());
         }
         self.serial += 1;
         self.tally.refused.add(1);

@@ -98,8 +98,8 @@ impl Settlement<'_> {
                 key: record.key.map_or("", |id| called.key(id)),
                 capability: record.capability.map_or("", |id| called.capability(id)),
             };
-            if !self.admitted && kind == Kind::Entry && self.tries.len() == 0 {
-                return ledger.write_refused(&call, self.core.calls.get(), max_attempts);
+            if !self.admitted {
+                return ledger.write_refused(kind, &call, self.core.calls.get(), max_attempts);
             }
             let attempts = (0..self.tries.len()).filter_map(|at| self.tries.get(at));
             let attempts = attempts.map(|tried| line(tried, self.started));

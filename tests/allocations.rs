@@ -147,7 +147,7 @@ cores = 1
 
 [ledger]
 directory = "ledger"
-segment_bytes = 65536
+segment_bytes = 1048576
 
 [[authority]]
 name = "tests"

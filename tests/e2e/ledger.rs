@@ -39,13 +39,15 @@ fn ledger(directory: &Path, arguments: &[&str]) -> (String, bool) {
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains("panicked"), "{said}");
+    // Shown if the test fails.
+    print!("{said}");
     (printed, output.status.success())
 }
 
 /// All entries.
 fn entries(directory: &Path) -> Vec<Value> {
     let (printed, whole) = ledger(directory, &["query"]);
-    assert!(whole, "{printed}");
+    assert!(whole, "the ledger is not whole");
     let lines = printed.lines();
     lines
         .map(|line| serde_json::from_str(line).expect("JSON"))

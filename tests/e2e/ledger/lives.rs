@@ -90,11 +90,12 @@ fn live(directory: &Path) -> (Child, SocketAddr) {
         .spawn()
         .expect("srpd starts");
     let mut lines = BufReader::new(child.stderr.take().expect("stderr")).lines();
-    let address = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .find_map(|line| (message(&line)? == "listening").then(|| attribute(&line, "data"))?);
-    let address = address.expect("it listens");
+    let mut said = String::new();
+    let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        said.push_str(&line);
+        (message(&line)? == "listening").then(|| attribute(&line, "data"))?
+    });
+    let address = address.unwrap_or_else(|| panic!("it doesn't listen: {said}"));
     thread::spawn(move || lines.for_each(drop));
     let address = address[0].as_str().expect("an address").parse();
     (child, address.expect("an address"))
@@ -154,7 +155,7 @@ fn no_call_that_was_answered_is_lost_to_a_kill_and_none_is_there_twice() {
         }
     });
     let setup = Setup::backstop_only(&upstream.url())
-        .section("ledger", "directory = \"ledger\"\nsegment_bytes = 262144");
+        .section("ledger", "directory = \"ledger\"\nsegment_bytes = 1048576");
     let begun = Instant::now();
     let (mut state, mut done, mut answered) = (u64::from(std::process::id()), 0, 0);
     while done < lives {

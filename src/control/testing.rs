@@ -115,6 +115,18 @@ fn key(name: &str, digest: u8, capabilities: Allowed) -> Key {
     }
 }
 
+fn limits() -> Limits {
+    Limits {
+        head_bytes: 32_768,
+        headers: 100,
+        body_bytes: 1 << 26,
+        connections_per_core: 20_000,
+        pipelined_requests: 16,
+        calls_per_core: 10_000,
+        memory_bytes: None,
+    }
+}
+
 /// The backstop `aloomu` in au and `vendor-us`; `smart` tries the vendor first, `sovereign`
 /// stays in au. The key `acme` has no limit, `all` may ask 60 times a minute.
 pub fn config() -> Config {
@@ -142,15 +154,7 @@ pub fn config() -> Config {
             groups: Groups::new(),
             tls: None,
         },
-        limits: Limits {
-            head_bytes: 32_768,
-            headers: 100,
-            body_bytes: 1 << 26,
-            connections_per_core: 20_000,
-            pipelined_requests: 16,
-            calls_per_core: 10_000,
-            memory_bytes: None,
-        },
+        limits: limits(),
         timeouts: timeouts(),
         retry: Retry {
             max_attempts: NonZeroU32::new(3).expect("not zero"),

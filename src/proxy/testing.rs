@@ -45,7 +45,7 @@ impl Bench {
             stage: Stage::Serving,
         };
         let board = Arc::new(Board::new(snapshot.clone(), 1));
-        Bench::one_of((0, 1), facts, (board, snapshot), [].into())
+        Bench::one_of((0, 1), facts, (board, snapshot), [].into(), ledger)
     }
 
     fn one_of(
@@ -53,6 +53,7 @@ impl Bench {
         facts: usize,
         (board, snapshot): (Arc<Board>, Snapshot),
         bells: Arc<[Bell]>,
+        ledger: Option<LedgerLink>,
     ) -> Bench {
         let (facts_in, facts) = mpsc::channel(facts);
         let core = Core::new(CoreParts {
@@ -102,7 +103,7 @@ pub fn several(cores: usize, bells: Arc<[Bell]>, change: impl FnOnce(&mut Routes
     let board = Arc::new(Board::new(snapshot.clone(), cores));
     let shared = || (Arc::clone(&board), snapshot.clone());
     (0..cores)
-        .map(|index| Bench::one_of((index, cores), 64, shared(), Arc::clone(&bells)))
+        .map(|index| Bench::one_of((index, cores), 64, shared(), Arc::clone(&bells), None))
         .collect()
 }
 

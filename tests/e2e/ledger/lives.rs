@@ -79,7 +79,22 @@ fn call(address: SocketAddr, name: &str) -> Vec<String> {
     answered
 }
 
+/// Begins a life. The rings of processes that were killed are freed a while after: until then there
+/// may be no memory for those of another.
 fn live(directory: &Path) -> (Child, SocketAddr) {
+    for _ in 0..50 {
+        match try_live(directory) {
+            Ok(begun) => return begun,
+            Err(said) if said.contains("Cannot allocate memory") => {
+                thread::sleep(Duration::from_millis(100));
+            }
+            Err(said) => panic!("it doesn't listen: {said}"),
+        }
+    }
+    panic!("the kernel has no memory for another life");
+}
+
+fn try_live(directory: &Path) -> Result<(Child, SocketAddr), String> {
     let binary = std::env::var("SRPD_E2E_LIVES_OF").unwrap_or_else(|_| SRPD.to_owned());
     let mut child = Command::new(binary)
         .args(["serve", "--config", "srpd.toml"])
@@ -95,10 +110,13 @@ fn live(directory: &Path) -> (Child, SocketAddr) {
         said.push_str(&line);
         (message(&line)? == "listening").then(|| attribute(&line, "data"))?
     });
-    let address = address.unwrap_or_else(|| panic!("it doesn't listen: {said}"));
+    let Some(address) = address else {
+        let _ = child.wait();
+        return Err(said);
+    };
     thread::spawn(move || lines.for_each(drop));
     let address = address[0].as_str().expect("an address").parse();
-    (child, address.expect("an address"))
+    Ok((child, address.expect("an address")))
 }
 
 /// A pseudo-random number below `bound`.

@@ -7,7 +7,9 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use srpd::base::KeyDigest;
+use srpd::market::Price;
 
+use parts::market::Slots;
 use parts::{News, steps};
 
 fn heads(c: &mut Criterion) {
@@ -65,7 +67,24 @@ fn routes(c: &mut Criterion) {
         c.bench_function(&format!("chain_of_8/{name}"), |b| {
             b.iter(|| steps::chain_to_its_end(&view, &asked));
         });
+        let (view, asked) = parts::asked_by_merit(rules);
+        c.bench_function(&format!("merit_of_8/{name}"), |b| {
+            b.iter(|| steps::chain_to_its_end(&view, &asked));
+        });
     }
+}
+
+fn market(c: &mut Criterion) {
+    for others in [0, 50] {
+        let slots = Slots::with(others);
+        c.bench_function(&format!("floating_slot/beside_{others}"), |b| {
+            b.iter(|| steps::floating_slot(&slots, Price::MAX));
+        });
+    }
+    let slots = Slots::with(50);
+    c.bench_function("firm_slot/beside_50", |b| {
+        b.iter(|| steps::firm_slot(&slots));
+    });
 }
 
 fn state(c: &mut Criterion) {
@@ -130,5 +149,5 @@ fn relay(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(durations, heads, bodies, routes, state, relay);
+criterion_group!(durations, heads, bodies, routes, market, state, relay);
 criterion_main!(durations);

@@ -17,10 +17,12 @@ use gungraun::prelude::*;
 use srpd::base::{KeyDigest, Moment};
 use srpd::http::ChunkedDecoder;
 use srpd::ledger::Attempt;
+use srpd::market::Price;
 use srpd::openai::StreamScanner;
 use srpd::policy::breaker::Detector;
 use srpd::tables::View;
 
+use parts::market::Slots;
 use parts::{Asked, News, steps};
 
 // What comes in is given back, so that no benchmark counts what it costs to free it.
@@ -78,6 +80,31 @@ fn routing((mut view, asked): (View, Asked)) -> (View, Asked) {
 fn chain_of_8((view, asked): (View, Asked)) -> (View, Asked) {
     black_box(steps::chain_to_its_end(&view, &asked));
     (view, asked)
+}
+
+// Each link is cheaper than the one before it.
+#[library_benchmark]
+#[bench::everywhere(parts::asked_by_merit(None))]
+#[bench::au_and_nz_only(parts::asked_by_merit(Some("au-only,nz-only")))]
+fn merit_of_8((view, asked): (View, Asked)) -> (View, Asked) {
+    black_box(steps::chain_to_its_end(&view, &asked));
+    (view, asked)
+}
+
+// What a slot adds to a call.
+#[library_benchmark]
+#[bench::beside_0(Slots::with(0))]
+#[bench::beside_50(Slots::with(50))]
+fn floating_slot(slots: Slots) -> Slots {
+    steps::floating_slot(&slots, Price::MAX);
+    slots
+}
+
+#[library_benchmark]
+#[bench::beside_50(Slots::with(50))]
+fn firm_slot(slots: Slots) -> Slots {
+    steps::firm_slot(&slots);
+    slots
 }
 
 #[library_benchmark]
@@ -143,8 +170,11 @@ fn ledger_entry((mut page, attempts): (Vec<u8>, Vec<Attempt<'static>>)) -> Vec<u
 library_benchmark_group!(name = heads, benchmarks = [request_head, response_head]);
 library_benchmark_group!(
     name = routes,
-    benchmarks = [body_probe, key_digest, key_lookup, routing, chain_of_8]
+    benchmarks = [
+        body_probe, key_digest, key_lookup, routing, chain_of_8, merit_of_8
+    ]
 );
+library_benchmark_group!(name = market, benchmarks = [floating_slot, firm_slot]);
 library_benchmark_group!(
     name = state,
     benchmarks = [
@@ -158,4 +188,10 @@ library_benchmark_group!(
     name = relay,
     benchmarks = [stream_relay, stream_sweep, usage_inspection]
 );
-main!(library_benchmark_groups = heads, routes, state, relay);
+main!(
+    library_benchmark_groups = heads,
+    routes,
+    market,
+    state,
+    relay
+);

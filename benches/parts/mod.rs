@@ -1,5 +1,6 @@
 //! What the benchmarks work on: messages as SDKs and vendors send them, tables of a usual size.
 
+pub mod market;
 pub mod steps;
 
 use std::collections::HashMap;
@@ -260,6 +261,19 @@ pub fn asked_of_a_long_chain(residency: Option<&'static str>) -> (View, Asked) {
         ..asked
     };
     (View::new(Arc::new(Board::new(snapshot(routes), 1))), asked)
+}
+
+/// The same, of providers each of which is cheaper than the one before it.
+pub fn asked_by_merit(residency: Option<&'static str>) -> (View, Asked) {
+    let (view, asked) = asked_of_a_long_chain(residency);
+    let mut snapshot = view.board().snapshot().as_ref().clone();
+    let mut routes = Routes::clone(&snapshot.routes);
+    let long = routes.capabilities.last_mut().expect("the long one");
+    long.by_merit = true;
+    long.chain
+        .set_costs(|link| u64::from(u16::MAX - link.provider));
+    snapshot.routes = Arc::new(routes);
+    (View::new(Arc::new(Board::new(snapshot, 1))), asked)
 }
 
 /// What the office has published since a view was refreshed.

@@ -7,11 +7,14 @@ use srpd::base::{KeyDigest, Moment};
 use srpd::http::{self, ChunkedDecoder, HeadSlots};
 use srpd::ledger::frame::{self, Kind, Written};
 use srpd::ledger::{Attempt, entry};
+use srpd::market::Price;
+use srpd::market::occupancy::Share;
 use srpd::openai::{self, StreamScanner};
 use srpd::policy::breaker::Detector;
 use srpd::policy::residency::{self, Residency};
 use srpd::tables::View;
 
+use super::market::{CAPACITY, PROVIDER, Slots};
 use super::{Asked, HEAD_LIMITS};
 
 /// A client's head, read and written again for the provider.
@@ -84,6 +87,7 @@ pub fn chain_to_its_end(view: &View, asked: &Asked) -> usize {
     let attempts_max = capability.chain.links().len() as u32;
     let itinerary = capability.chain.within(&residency, attempts_max);
     let mut itinerary = itinerary.expect("somebody inside");
+    itinerary.order_by_merit(capability.by_merit);
     let mut taken = 0;
     while let Some((candidate, ())) = itinerary.next(|candidate| {
         let provider = &routes.providers[usize::from(candidate.provider())];
@@ -93,6 +97,21 @@ pub fn chain_to_its_end(view: &View, asked: &Asked) -> usize {
         taken += 1;
     }
     taken
+}
+
+/// A floating call takes an idle slot, and gives it back.
+#[inline(always)]
+pub fn floating_slot(slots: &Slots, bid: Price) {
+    let counter = black_box(slots).counter();
+    drop(black_box(counter.floating(PROVIDER, CAPACITY, bid)).expect("an idle slot"));
+}
+
+/// A firm call takes one of its reservation, and gives it back.
+#[inline(always)]
+pub fn firm_slot(slots: &Slots) {
+    let counter = black_box(slots).counter();
+    let taken = counter.firm(PROVIDER, CAPACITY, Share::Own, &slots.reserve);
+    drop(black_box(taken).expect("reserved"));
 }
 
 /// What a core notes of a call that went well.

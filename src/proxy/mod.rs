@@ -34,6 +34,8 @@ pub mod relay;
 pub mod room;
 pub mod settle;
 pub mod slots;
+#[cfg(test)]
+mod soak;
 pub mod strain;
 pub mod supply;
 pub mod targets;

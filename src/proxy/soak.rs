@@ -1,4 +1,4 @@
-//! A hundred thousand calls at a time through the rooms that decide: border, order, slots, attempts,
+//! Many calls through the rooms that decide: border, order, slots, attempts,
 //! books. Faults, clients that leave, reloads and curtailments come at random; what must hold does
 //! after each step.
 
@@ -29,6 +29,9 @@ const SLOTS: [u32; 4] = [6, 4, 5, 0];
 /// What the firm key has reserved: at the second provider, and anywhere in the third's country.
 const RESERVED: [u32; 2] = [2, 3];
 const CALLS_MAX: usize = 40;
+
+/// Calls of each of ten worlds, if not 20 000: with 100 000 it is a million.
+const EACH: &str = "SRPD_SOAK_CALLS";
 
 fn jurisdiction(code: &str) -> Jurisdiction {
     Jurisdiction::parse(code).expect("an ISO code")
@@ -390,11 +393,13 @@ fn leaked(core: &Core) -> &'static Routes {
 }
 
 #[test]
-fn a_million_calls_leave_no_slot_taken_and_no_border_crossed() {
+fn calls_leave_no_slot_taken_cross_no_border_and_are_one_unit_each() {
+    let given = std::env::var(EACH).ok();
+    let each = given.map_or(20_000, |text| text.parse().expect("a number"));
     let mut all = Tally::default();
     for seed in 0..10 {
         let mut world = World::new(seed);
-        while world.tally.begun < 100_000 {
+        while world.tally.begun < each {
             world.step();
         }
         let tally = world.over();
@@ -410,5 +415,4 @@ fn a_million_calls_leave_no_slot_taken_and_no_border_crossed() {
         parts.iter().all(|part| *part > all.begun / 1000),
         "{parts:?}"
     );
-    assert!(all.begun >= 1_000_000);
 }

@@ -4,6 +4,7 @@
 
 mod reservations;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -13,17 +14,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, ORIGIN,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::desk::Desk;
 use super::drains::UnknownEndpoint;
-use super::pages;
+use super::pages::{self, site};
 use crate::openai::error::{ErrorCode, write_body};
 use crate::telemetry::exposition;
 
@@ -123,13 +127,15 @@ fn reply<B: Body>(desk: &RefCell<Desk>, request: &Request<B>) -> Reply {
         "/srp/v1/undrain" => return act(desk, request, false),
         _ => {}
     }
-    let page: fn(&Desk) -> Reply = match path {
-        "/healthz" => |_| page(TEXT, "ok\n"),
-        "/readyz" => ready,
-        "/metrics" => |desk| page(exposition::CONTENT_TYPE, pages::metrics(desk)),
-        "/srp/v1/providers" => |desk| page(JSON, pages::providers(desk)),
-        "/srp/v1/market" => |desk| page(JSON, pages::market::market(desk)),
-        "/srp/v1/config" => |desk| page(JSON, pages::config(desk)),
+    let page: fn(&Desk, &Uri) -> Reply = match path {
+        "/healthz" => |_, _| page(TEXT, "ok\n"),
+        "/readyz" => |desk, _| ready(desk),
+        "/metrics" => |desk, _| page(exposition::CONTENT_TYPE, pages::metrics(desk)),
+        "/srp/v1/providers" => |desk, _| page(JSON, pages::providers(desk)),
+        "/srp/v1/market" => |desk, _| page(JSON, pages::market::market(desk)),
+        "/srp/v1/history" => history,
+        "/srp/v1/config" => |desk, _| page(JSON, pages::config(desk)),
+        _ if site::file(path).is_some() => |_, uri| of_the_site(uri.path()),
         _ => return error(ErrorCode::UnknownUrl, "No such path on the admin plane"),
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -139,7 +145,43 @@ fn reply<B: Body>(desk: &RefCell<Desk>, request: &Request<B>) -> Reply {
     if !request.body().is_end_stream() {
         return no_bodies();
     }
-    page(&desk.borrow())
+    page(&desk.borrow(), request.uri())
+}
+
+/// The samples of the last hour; with `?since=SECOND` (since the epoch) those after it.
+fn history(desk: &Desk, uri: &Uri) -> Reply {
+    let since = match value(uri.query(), "since") {
+        None => i64::MIN,
+        Some(since) => match since.parse() {
+            Ok(second) => second,
+            Err(_) => {
+                let message = "Expected since=SECOND, in whole seconds since 1970";
+                return error(ErrorCode::BadRequest, message);
+            }
+        },
+    };
+    page(JSON, pages::history(desk, since))
+}
+
+/// A file of the site, for browsers.
+fn of_the_site(path: &str) -> Reply {
+    let Some(file) = site::file(path) else {
+        return error(ErrorCode::UnknownUrl, "No such page");
+    };
+    let mut reply = page(file.content_type, file.text);
+    let fields = reply.headers_mut();
+    let policy = HeaderValue::from_static(site::POLICY);
+    fields.insert(CONTENT_SECURITY_POLICY, policy);
+    // Another version may answer next.
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    fields.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    reply
+}
+
+/// The value of a name in a query, if it is there.
+fn value<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, str>> {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
 /// Drains an endpoint, or ends that: `POST ?provider=NAME&endpoint=URL`.
@@ -153,11 +195,7 @@ fn act<B: Body>(desk: &RefCell<Desk>, request: &Request<B>, drain: bool) -> Repl
     if !request.body().is_end_stream() {
         return no_bodies();
     }
-    let query = request.uri().query().unwrap_or_default();
-    let value = |name: &str| {
-        let mut pairs = form_urlencoded::parse(query.as_bytes());
-        pairs.find(|(key, _)| key == name).map(|(_, value)| value)
-    };
+    let value = |name| value(request.uri().query(), name);
     let (Some(provider), Some(endpoint)) = (value("provider"), value("endpoint")) else {
         let message = "Expected a query of provider=NAME and endpoint=URL";
         return error(ErrorCode::BadRequest, message);
@@ -218,7 +256,10 @@ fn ready(desk: &Desk) -> Reply {
 fn page(content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
     let content_type = HeaderValue::from_static(content_type);
-    reply.headers_mut().insert(CONTENT_TYPE, content_type);
+    let fields = reply.headers_mut();
+    fields.insert(CONTENT_TYPE, content_type);
+    // JSON and metrics are no pages, whatever a name in them looks like.
+    fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     reply
 }
 

@@ -4,6 +4,7 @@
 mod bookings;
 mod endpoints;
 mod health;
+mod sampling;
 
 use bookings::settle;
 pub use bookings::{Counter, Outcome, Tally};
@@ -17,6 +18,7 @@ use super::build::{BuildError, build};
 use super::discovery::survey::Finding;
 use super::drains::Drains;
 use super::health::wards::Wards;
+use super::history::History;
 use super::ledger::LedgerView;
 use super::market::book::{Booking, Order};
 use super::market::trading::Trading;
@@ -28,7 +30,7 @@ use crate::config::{Config, Key};
 use crate::policy::breaker::Transition;
 use crate::policy::retry::RepeatBudget;
 use crate::tables::{Board, Fact, Meter, Routes, Snapshot, Stage, States, Target};
-use crate::telemetry::{CoreHistograms, CoreMetrics, HistogramSlot, Names};
+use crate::telemetry::{AttemptResult, CoreHistograms, CoreMetrics, HistogramSlot, Lately, Names};
 
 /// How much longer than a call a probe may take until its result counts as lost.
 const PROBE_GRACE: Duration = Duration::from_secs(5);
@@ -77,6 +79,10 @@ pub struct Desk {
     pub wards: Wards,
     /// Whether every core is alive.
     pub pulse: Pulse,
+    /// What is shown of the last hour.
+    pub history: History,
+    ttft_lately: Lately,
+    call_lately: Lately,
     /// How the ledger stands, if there is one.
     pub ledger: Option<LedgerView>,
     slots: Vec<Arc<HistogramSlot>>,
@@ -141,6 +147,9 @@ impl Desk {
             drains,
             wards: Wards::default(),
             pulse: Pulse::default(),
+            history: History::default(),
+            ttft_lately: Lately::default(),
+            call_lately: Lately::default(),
             ledger: None,
             slots,
             registry,
@@ -326,6 +335,7 @@ impl Desk {
         for slot in &self.slots {
             slot.collect(&mut self.times);
         }
+        self.sample(now);
         if self.pending > News::None {
             self.publish();
         }
@@ -375,6 +385,11 @@ impl Desk {
     /// Puts in force what the market has come to.
     pub fn trade(&mut self) {
         let now = jiff::Timestamp::now().as_second();
+        let (trading, cores) = (&mut self.trading, &self.cores);
+        trading.note_curtailed(|provider| {
+            let count = |core: &Arc<CoreMetrics>| core.attempts(provider, AttemptResult::Curtailed);
+            cores.iter().map(count).sum()
+        });
         self.trading.tick(now, &self.routes, self.board.market());
     }
 

@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod drains;
 pub mod handover;
 pub mod health;
+pub mod history;
 pub mod ledger;
 pub mod market;
 pub mod office;

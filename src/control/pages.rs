@@ -1,9 +1,12 @@
 //! What the admin plane shows, made from the desk.
 
+mod history;
 mod ledger;
 pub mod market;
 mod metrics;
+pub mod site;
 
+pub use history::history;
 pub use metrics::metrics;
 
 use std::net::{IpAddr, SocketAddr};
@@ -92,6 +95,12 @@ struct ProviderState<'a> {
     #[serde(flatten)]
     target: TargetState,
     failovers: u64,
+    /// Attempts under way.
+    in_flight: u64,
+    /// Slots of a provider with a capacity.
+    capacity: Option<u32>,
+    /// What a floating call pays there, per million tokens.
+    price: String,
     repeats_left: u32,
     endpoints: Vec<EndpointState<'a>>,
     /// What was found and isn't used.
@@ -106,6 +115,8 @@ struct EndpointState<'a> {
     draining: bool,
     /// How its checks have gone, if there are any.
     health: Option<HealthState<'a>>,
+    /// Calls under way; counted only where there is a choice to make.
+    in_flight: Option<u32>,
     #[serde(flatten)]
     target: Option<TargetState>,
 }
@@ -166,6 +177,9 @@ fn endpoint_states<'a>(
     now: Moment,
 ) -> Vec<EndpointState<'a>> {
     let endpoints = desk.supply.fleet().of(position).iter();
+    let loads = desk.board.loads();
+    let routed = desk.routes.providers.get(position);
+    let counted = routed.is_some_and(|provider| provider.endpoints.len() > 1);
     let state = |endpoint: &'a config::Endpoint| {
         let found = desk.supply.known().addresses(&endpoint.host);
         let id = desk.endpoint_id(&provider.name, &endpoint.url);
@@ -174,6 +188,7 @@ fn endpoint_states<'a>(
             addresses: pinned(provider, found, endpoint.port).0,
             draining: desk.drains.has(&provider.name, &endpoint.url),
             health: id.and_then(|id| desk.wards.of(id)).map(health_state),
+            in_flight: id.filter(|_| counted).map(|id| loads.of(id).outstanding()),
             target: id.map(|id| target_state(desk, Target::Endpoint(id), now)),
         }
     };
@@ -216,6 +231,9 @@ pub fn providers(desk: &Desk) -> String {
                 accreditation_valid_until: accreditation.map(|it| it.valid_until.to_string()),
                 target: target_state(desk, Target::Provider(provider.id), now),
                 failovers: desk.sum(|core| core.failovers(provider.id)),
+                in_flight: desk.sum(|core| core.attempts_in_flight(provider.id)),
+                capacity: provider.capacity.map(|it| it.get()),
+                price: desk.price_at(provider).to_string(),
                 repeats_left: desk.repeats_left(provider.id),
                 endpoints: endpoint_states(desk, position, configured, now),
                 refused: refused_states(desk, configured),

@@ -75,6 +75,34 @@ impl Times {
     }
 }
 
+impl Times {
+    /// The time that so many thousandths of all lie at or below, in microseconds; none if nothing
+    /// was recorded.
+    pub fn permille_us(&self, thousandths: u32) -> Option<u64> {
+        let share = f64::from(thousandths.min(1000)) / 1000.0;
+        (self.count() > 0).then(|| self.counts.value_at_quantile(share))
+    }
+}
+
+/// What was recorded between two looks at sums that only grow.
+#[derive(Debug, Default)]
+pub struct Lately(Option<Times>);
+
+impl Lately {
+    /// Adds up `all` and returns what of it the last look hasn't seen; none if it was nothing.
+    pub fn look<'t>(&mut self, all: impl Iterator<Item = &'t Times>) -> Option<Times> {
+        let mut total = Times::new()?;
+        all.for_each(|times| total.add(times));
+        let before = self.0.replace(total.clone());
+        if let Some(before) = before {
+            // Sums only grow, and that is all that could fail.
+            total.counts.subtract(&before.counts).ok()?;
+            total.sum_us = total.sum_us.saturating_sub(before.sum_us);
+        }
+        (total.count() > 0).then_some(total)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Row {
     first_token: Option<Times>,
@@ -139,6 +167,16 @@ impl CoreHistograms {
     /// A capability's call times, if there were any.
     pub fn calls(&self, capability: CapabilityId) -> Option<&Times> {
         self.rows[capability.index()].call.as_ref()
+    }
+
+    /// Every capability's times to first token.
+    pub fn every_ttft(&self) -> impl Iterator<Item = &Times> {
+        self.rows.iter().filter_map(|row| row.first_token.as_ref())
+    }
+
+    /// Every capability's call times.
+    pub fn every_call(&self) -> impl Iterator<Item = &Times> {
+        self.rows.iter().filter_map(|row| row.call.as_ref())
     }
 
     fn add(&mut self, other: &CoreHistograms) {
@@ -283,6 +321,37 @@ mod tests {
         }
         assert_eq!(times.at_or_below(&[3_000, 100_000, 1_000_000]), [2, 5, 6]);
         assert_eq!(times.count(), 7);
+    }
+
+    #[test]
+    fn a_look_sees_what_came_since_the_last() {
+        let mut recorded = CoreHistograms::new();
+        let mut lately = Lately::default();
+        assert!(lately.look(recorded.every_call()).is_none());
+        recorded.record_call(SMART, Duration::from_millis(10));
+        recorded.record_call(CapabilityId(4), Duration::from_millis(20));
+        let first = lately.look(recorded.every_call()).expect("two");
+        assert_eq!((first.count(), first.sum_us()), (2, 30_000));
+        recorded.record_call(SMART, Duration::from_millis(500));
+        let second = lately.look(recorded.every_call()).expect("one");
+        assert_eq!((second.count(), second.sum_us()), (1, 500_000));
+        let median = second.permille_us(500).expect("a time");
+        assert!((500_000..=505_000).contains(&median), "{median}");
+        assert!(lately.look(recorded.every_call()).is_none());
+        assert!(lately.look(recorded.every_ttft()).is_none());
+    }
+
+    #[test]
+    fn percentiles_are_read_off() {
+        let mut times = Times::new().expect("valid bounds");
+        assert_eq!(times.permille_us(500), None);
+        for ms in 1..=100 {
+            times.record(Duration::from_millis(ms));
+        }
+        for (thousandths, ms) in [(0, 1), (500, 50), (990, 99), (1000, 100)] {
+            let us = times.permille_us(thousandths).expect("a time");
+            assert!((ms * 1000..=ms * 1010 + 100).contains(&us), "{us}");
+        }
     }
 
     #[test]

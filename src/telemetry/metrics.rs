@@ -415,6 +415,20 @@ impl CoreMetrics {
         self.providers[provider.index()].calls.get()
     }
 
+    /// Attempts at a provider that have ended, however they did.
+    pub fn attempts_ended(&self, provider: ProviderId) -> u64 {
+        let results = &self.providers[provider.index()].results;
+        results.iter().map(Counter::get).sum()
+    }
+
+    /// Attempts at a provider that are under way. Each begins once and ends once; one that ends
+    /// while this is read may still be counted.
+    pub fn attempts_in_flight(&self, provider: ProviderId) -> u64 {
+        let ended = self.attempts_ended(provider);
+        let begun = self.calls(provider) + self.repeats(provider);
+        begun.saturating_sub(ended)
+    }
+
     /// Repeats that a provider has seen.
     pub fn repeats(&self, provider: ProviderId) -> u64 {
         self.providers[provider.index()].repeats.get()

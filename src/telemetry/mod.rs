@@ -17,7 +17,7 @@ pub mod waits;
 pub use access::{AccessLog, Sink};
 pub use counter::Counter;
 pub use handshakes::Handshake;
-pub use histograms::{CoreHistograms, HistogramSlot};
+pub use histograms::{CoreHistograms, HistogramSlot, Lately, Times};
 pub use line::{AccessLine, Format};
 pub use metrics::{AttemptResult, CoreMetrics};
 pub use names::{CodeNames, Names};

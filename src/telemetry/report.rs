@@ -161,6 +161,15 @@ impl CoreReport<'_> {
             }
         }
         page.family(
+            "srpd_attempts_in_flight",
+            Kind::Gauge,
+            "Attempts under way at a provider.",
+        );
+        for (provider, name) in self.provider_names() {
+            let count = self.sum(|core| core.attempts_in_flight(provider));
+            page.sample(&[("provider", name)], count);
+        }
+        page.family(
             "srpd_tokens_total",
             Kind::Counter,
             "Tokens that providers reported.",

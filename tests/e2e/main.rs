@@ -40,4 +40,5 @@ mod systemd;
 mod tiers;
 mod tls;
 mod upgrade;
+mod views;
 mod waiting;

@@ -1,23 +1,17 @@
 //! What is in force: reserved slots of this hour, and the price of each location until the next
 //! clearing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use super::book::{Book, Booking, BookingError, Origin, Where};
+use super::past::{Past, Point};
 use crate::base::{KeyId, ProviderId};
 use crate::config::{Config, ReservedAt};
 use crate::market::calendar::Second;
-use crate::market::{Bid, Capacity, Cleared, Offer, Place, Price, Reservation, clear};
+use crate::market::{Bid, Capacity, Offer, Place, Price, Reservation, clear};
 use crate::tables::demand::Demand;
 use crate::tables::lines::Waiting;
 use crate::tables::{Market, Routes};
-
-/// Clearings of each location that are kept: 24 h at the default interval and a few times as many
-/// at shorter ones.
-pub const HISTORY_MAX: usize = 1440;
-
-/// How long the clearings are kept: seconds.
-const HISTORY_SECONDS: Second = 24 * 3600;
 
 const HOUR: Second = 3600;
 
@@ -44,15 +38,6 @@ pub struct Stall {
     pub offer: Price,
 }
 
-/// One clearing of one location.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Point {
-    /// When.
-    pub at: Second,
-    /// What it came to.
-    pub cleared: Cleared,
-}
-
 /// The market as the office keeps it.
 pub struct Exchange {
     stalls: Vec<Stall>,
@@ -65,7 +50,9 @@ pub struct Exchange {
     granted: Vec<(KeyId, Where)>,
     next: Second,
     since: Second,
-    history: BTreeMap<String, VecDeque<Point>>,
+    history: BTreeMap<String, Past>,
+    /// Curtailments of each provider: by now, and by the last clearing.
+    curtailed: HashMap<ProviderId, (u64, u64)>,
 }
 
 impl Exchange {
@@ -127,6 +114,7 @@ impl Exchange {
             next: 0,
             since: 0,
             history: BTreeMap::new(),
+            curtailed: HashMap::new(),
         })
     }
 
@@ -135,6 +123,7 @@ impl Exchange {
         (self.next, self.since) = (earlier.next, earlier.since);
         self.granted = earlier.granted;
         self.history = earlier.history;
+        self.curtailed = earlier.curtailed;
         let stalls = &self.stalls;
         let stands = |location: &String| stalls.iter().any(|it| it.location == *location);
         self.history.retain(|location, _| stands(location));
@@ -175,9 +164,26 @@ impl Exchange {
         self.cap
     }
 
-    /// Each location with its clearings, the newest last.
-    pub fn history(&self) -> &BTreeMap<String, VecDeque<Point>> {
+    /// What each location came to.
+    pub fn history(&self) -> &BTreeMap<String, Past> {
         &self.history
+    }
+
+    /// Hears how many floating calls have been curtailed at each provider since the start.
+    pub fn note_curtailed(&mut self, total: impl Fn(ProviderId) -> u64) {
+        for stall in &self.stalls {
+            let total = total(stall.provider);
+            // What was before the first look belongs to no interval.
+            let counts = self.curtailed.entry(stall.provider);
+            counts.or_insert((total, total)).0 = total;
+        }
+    }
+
+    /// Curtailments at a location since the last clearing.
+    pub fn curtailed_lately(&self, location: &str) -> u64 {
+        let here = self.stalls.iter().filter(|it| it.location == location);
+        let counts = here.filter_map(|it| self.curtailed.get(&it.provider));
+        counts.map(|(now, then)| now.saturating_sub(*then)).sum()
     }
 
     /// Puts the reservations of this hour in force, if they aren't yet. `grant` is told how many
@@ -247,16 +253,23 @@ impl Exchange {
         let lasted = (now - self.since).clamp(1, self.interval);
         let lasted_us = u64::try_from(lasted).unwrap_or(1).saturating_mul(1_000_000);
         for location in self.locations() {
-            let cleared = self.clear(&location, now, lasted_us, demand, waiting);
+            let bids = self.bids(&location, lasted_us, demand, waiting);
+            let stack = self.stack(&location, now);
+            let offers: Vec<Offer> = stack.iter().map(|(_, offer)| *offer).collect();
+            let cleared = clear(&offers, &bids, self.cap);
             for stall in self.stalls.iter().filter(|it| it.location == location) {
                 market.set_price(stall.provider, cleared.price);
             }
-            let points = self.history.entry(location).or_default();
-            points.push_back(Point { at: now, cleared });
-            let too_old = |first: &Point| first.at <= now - HISTORY_SECONDS;
-            while points.len() > HISTORY_MAX || points.front().is_some_and(too_old) {
-                points.pop_front();
-            }
+            let point = Point {
+                at: now,
+                cleared,
+                curtailed: self.curtailed_lately(&location),
+            };
+            let past = self.history.entry(location).or_default();
+            past.push(point, stack, bids);
+        }
+        for (now, then) in self.curtailed.values_mut() {
+            *then = *now;
         }
         demand.clear();
         self.since = now;
@@ -291,14 +304,14 @@ impl Exchange {
             .collect()
     }
 
-    fn clear(
+    /// What was asked for at a location since the last clearing.
+    fn bids(
         &self,
         location: &str,
-        now: Second,
         lasted_us: u64,
         demand: &Demand,
         waiting: &[(&str, Price)],
-    ) -> Cleared {
+    ) -> Vec<Bid> {
         let here = |provider| {
             let mut stalls = self.stalls.iter();
             stalls.any(|it| it.provider == provider && it.location == location)
@@ -313,19 +326,17 @@ impl Exchange {
                 let wanted_us = asked.refused.saturating_mul(call_us);
                 let us = asked.served_us.saturating_add(wanted_us);
                 Bid {
-                    limit: *limit,
+                    limit: (*limit).min(self.cap),
                     quantity: rounded(us.saturating_mul(MILLI) / lasted_us),
                 }
             })
             .collect();
         let waits = waiting.iter().filter(|(at, _)| *at == location);
         bids.extend(waits.map(|&(_, limit)| Bid {
-            limit,
+            limit: limit.min(self.cap),
             quantity: MILLI,
         }));
-        let stack = self.stack(location, now);
-        let offers: Vec<Offer> = stack.into_iter().map(|(_, offer)| offer).collect();
-        clear(&offers, &bids, self.cap)
+        bids
     }
 }
 

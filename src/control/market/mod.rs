@@ -4,8 +4,10 @@
 pub mod book;
 pub mod exchange;
 pub mod order;
+pub mod past;
 pub mod store;
 pub mod trading;
 
 pub use book::{Booking, BookingError, Order, Origin};
-pub use exchange::{Exchange, Point};
+pub use exchange::Exchange;
+pub use past::{Past, Point, Stack};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::book::{Booking, BookingError, Order, Origin, Where};
 use super::exchange::Exchange;
-use crate::base::KeyId;
+use crate::base::{KeyId, ProviderId};
 use crate::config::Config;
 use crate::market::Price;
 use crate::market::calendar::Second;
@@ -104,6 +104,11 @@ impl Trading {
     pub fn succeed(&mut self, mut exchange: Exchange) {
         std::mem::swap(&mut self.exchange, &mut exchange);
         self.exchange.succeed(exchange);
+    }
+
+    /// Hears how many floating calls have been curtailed at each provider since the start.
+    pub fn note_curtailed(&mut self, total: impl Fn(ProviderId) -> u64) {
+        self.exchange.note_curtailed(total);
     }
 
     /// What is due now and then: the hour's reservations, and the clearing of the interval.

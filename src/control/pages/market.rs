@@ -2,16 +2,19 @@
 
 use serde::Serialize;
 
+use crate::base::ProviderId;
 use crate::control::desk::{Desk, Outcome};
-use crate::control::market::{Booking, Origin, Point};
+use crate::control::market::{Booking, Origin, Point, Stack};
 use crate::market::occupancy::Share;
-use crate::market::{Occupancy, Offer, Place, Price};
+use crate::market::{Bid, Occupancy, Offer, Place};
 use crate::tables::routes::Provider;
 use crate::telemetry::exposition::{Exposition, Kind};
 use crate::telemetry::{AttemptResult, WaitEnd};
 
 #[derive(Serialize)]
 struct MarketPage<'a> {
+    /// When this was written.
+    at: String,
     currency: Option<&'a str>,
     interval_seconds: u64,
     price_cap: String,
@@ -26,18 +29,36 @@ struct LocationState<'a> {
     price: String,
     /// The spot supply of this hour, the cheapest first.
     supply: Vec<OfferState<'a>>,
+    /// What was asked for in the interval before the last clearing, the highest limit first.
+    demand: Vec<BidState>,
+    /// Floating calls that have lost their slots since the last clearing.
+    curtailed: u64,
     providers: Vec<SlotState<'a>>,
     /// Calls that wait for a slot here.
     waiting: u32,
     /// Clearings of the last 24 h, the oldest first.
     history: Vec<Clearing>,
+    /// The supply that they were made with: each stack until the next.
+    stacks: Vec<StackState<'a>>,
+}
+
+#[derive(Serialize)]
+struct StackState<'a> {
+    at: String,
+    supply: Vec<OfferState<'a>>,
+}
+
+#[derive(Serialize)]
+struct BidState {
+    limit: String,
+    slots: f64,
 }
 
 #[derive(Serialize)]
 struct OfferState<'a> {
     provider: &'a str,
     price: String,
-    slots: u64,
+    slots: f64,
 }
 
 #[derive(Serialize)]
@@ -58,6 +79,7 @@ struct Clearing {
     offered: f64,
     asked: f64,
     sold: f64,
+    curtailed: u64,
 }
 
 #[derive(Serialize)]
@@ -100,25 +122,39 @@ pub fn market(desk: &Desk) -> String {
     let now = jiff::Timestamp::now().as_second();
     let market = &desk.config.market;
     let exchange = desk.trading.exchange();
-    let locations = exchange.history().iter().map(|(location, points)| {
-        let stack = exchange.stack(location, now);
-        LocationState {
+    let names = desk.names().read();
+    let offers = |offers: &[(ProviderId, Offer)]| -> Vec<OfferState> {
+        let state = |(provider, offer): &(ProviderId, Offer)| OfferState {
+            provider: names.provider(*provider),
+            price: offer.price.to_string(),
+            slots: slots(offer.quantity),
+        };
+        offers.iter().map(state).collect()
+    };
+    let stack = |stack: &Stack| StackState {
+        at: time(stack.at),
+        supply: offers(&stack.offers),
+    };
+    let bid = |bid: &Bid| BidState {
+        limit: bid.limit.to_string(),
+        slots: slots(bid.quantity),
+    };
+    let locations = exchange
+        .history()
+        .iter()
+        .map(|(location, past)| LocationState {
             location,
-            price: points.back().map_or(exchange.cap(), price_of).to_string(),
-            supply: stack
-                .iter()
-                .map(|(provider, Offer { price, quantity })| OfferState {
-                    provider: name(desk, *provider),
-                    price: price.to_string(),
-                    slots: quantity / 1000,
-                })
-                .collect(),
+            price: past.price().unwrap_or(exchange.cap()).to_string(),
+            supply: offers(&exchange.stack(location, now)),
+            demand: past.demand().iter().map(bid).collect(),
+            curtailed: exchange.curtailed_lately(location),
             providers: slot_states(desk, location),
             waiting: waiting(desk, location),
-            history: points.iter().map(clearing).collect(),
-        }
-    });
+            history: past.points().iter().map(clearing).collect(),
+            stacks: past.stacks().iter().map(stack).collect(),
+        });
     let page = MarketPage {
+        at: time(now),
         currency: desk.config.instance.currency.as_deref(),
         interval_seconds: market.interval.as_secs(),
         price_cap: market.price_cap.to_string(),
@@ -129,14 +165,10 @@ pub fn market(desk: &Desk) -> String {
     serde_json::to_string(&page).unwrap_or_default()
 }
 
-fn name(desk: &Desk, id: crate::base::ProviderId) -> &str {
+fn name(desk: &Desk, id: ProviderId) -> &str {
     let mut providers = desk.routes.providers.iter();
     let provider = providers.find(|provider| provider.id == id);
     provider.map_or("?", |provider| &provider.name)
-}
-
-fn price_of(point: &Point) -> Price {
-    point.cleared.price
 }
 
 fn clearing(point: &Point) -> Clearing {
@@ -147,6 +179,7 @@ fn clearing(point: &Point) -> Clearing {
         offered: slots(cleared.offered),
         asked: slots(cleared.asked),
         sold: slots(cleared.sold),
+        curtailed: point.curtailed,
     }
 }
 
@@ -260,9 +293,9 @@ pub fn metrics(desk: &Desk, page: &mut Exposition) {
         Kind::Gauge,
         "What floating work costs at a location, per million tokens.",
     );
-    for (location, points) in desk.trading.exchange().history() {
-        if let Some(point) = points.back() {
-            let price = point.cleared.price.micros() as f64 / 1e6;
+    for (location, past) in desk.trading.exchange().history() {
+        if let Some(price) = past.price() {
+            let price = price.micros() as f64 / 1e6;
             page.sample_float(&[("location", location)], price);
         }
     }

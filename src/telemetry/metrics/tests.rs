@@ -50,7 +50,10 @@ fn counts_land_where_they_belong() {
     core.attempt_started(provider, false);
     core.attempt_started(provider, true);
     core.attempt(provider, endpoint, AttemptResult::Reset);
+    assert_eq!(core.attempts_in_flight(provider), 1);
     core.attempt(provider, endpoint, AttemptResult::Succeeded);
+    assert_eq!(core.attempts_in_flight(provider), 0);
+    assert_eq!(core.attempts_ended(provider), 2);
     core.call_finished(Some(CapabilityId(255)), 200);
     core.rejected(7);
     core.rejected(usize::MAX);

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::super::super::registry::Registry;
 use super::super::super::testing::{config, jurisdiction, routes_of};
+use super::super::past::{HISTORY_MAX, HISTORY_SECONDS};
 use super::*;
 use crate::config;
 use crate::telemetry::Names;
@@ -147,7 +148,7 @@ fn a_location_clears_at_the_end_of_each_interval() {
         "the highest that went unserved"
     );
     assert_eq!(demand.rows().count(), 0, "it is used up");
-    let points: Vec<_> = exchange.history()["au"].iter().collect();
+    let points: Vec<_> = exchange.history()["au"].points().iter().collect();
     let cleared = points[1].cleared;
     assert_eq!(
         (cleared.sold, cleared.offered, cleared.asked),
@@ -175,7 +176,7 @@ fn a_reload_keeps_the_history_of_locations_that_stay() {
     before.clear_if_due(START, &mut Demand::default(), &[], &market);
     let mut after = exchange(&config, &[]);
     after.succeed(before);
-    assert_eq!(after.history()["au"].len(), 1);
+    assert_eq!(after.history()["au"].points().len(), 1);
     assert!(!after.clear_if_due(START + 1, &mut Demand::default(), &[], &market));
     let mut moved = config.clone();
     moved.providers[0].location = "au-syd".into();
@@ -193,7 +194,7 @@ fn so_much_history_is_kept() {
     for second in 0..HISTORY_MAX as Second + 10 {
         exchange.clear_if_due(START + second, &mut Demand::default(), &[], &market);
     }
-    let points = &exchange.history()["au"];
+    let points = exchange.history()["au"].points();
     assert_eq!((points.len(), points[0].at), (HISTORY_MAX, START + 10));
     exchange.clear_if_due(
         START + 2 * HISTORY_SECONDS,
@@ -201,7 +202,7 @@ fn so_much_history_is_kept() {
         &[],
         &market,
     );
-    assert_eq!(exchange.history()["au"].len(), 1);
+    assert_eq!(exchange.history()["au"].points().len(), 1);
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! `srpd market`: what is reserved at a running instance, booked and cancelled by its admin plane.
+//! `srpd market`: a running instance's market live, and what is reserved there, booked and
+//! cancelled by its admin plane.
+
+mod watch;
 
 use std::io::Write;
 
@@ -7,8 +10,26 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::operator::{Instance, ask};
+use super::view::Look;
 
 const HOUR: i64 = 3600;
+
+/// Behind the help of `srpd market`.
+pub(super) const MORE: &str = "\
+Examples:
+  srpd market
+  srpd market --once
+  srpd market list
+
+Keys:
+  left, right   another location
+  ?             says all of this
+  q, Ctrl-C     ends it
+
+Exit status:
+  0   ended by a key, or --once has printed
+  1   the instance hasn't answered, or standard output is no terminal
+  64  arguments that make no sense (EX_USAGE)";
 
 /// Behind the help of `srpd market reserve`.
 const RESERVE: &str = "\
@@ -46,9 +67,21 @@ Exit status:
   1   there is no such booking, or the instance hasn't answered
   64  arguments that make no sense (EX_USAGE)";
 
-/// Book slots of a running instance, list what is reserved, and cancel
+/// Watch a running instance's market; book slots, list what is reserved, and cancel
+///
+/// Alone it shows each location live: supply against demand, prices, and slots by firm, floating and
+/// idle.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Market {
+    #[command(flatten)]
+    look: Look,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
 #[derive(clap::Subcommand)]
-pub(super) enum Command {
+enum Command {
     #[command(after_long_help = RESERVE)]
     Reserve(Reserve),
     #[command(after_long_help = LIST)]
@@ -62,7 +95,7 @@ pub(super) enum Command {
 /// Prints the booking's id. It holds until its end, across reloads and restarts, or until it is
 /// cancelled.
 #[derive(clap::Args)]
-pub(super) struct Reserve {
+struct Reserve {
     /// The key's name
     key: String,
     /// How many calls at the same time
@@ -86,7 +119,7 @@ pub(super) struct Reserve {
 
 /// List what is reserved, in the configuration and by booking
 #[derive(clap::Args)]
-pub(super) struct List {
+struct List {
     #[command(flatten)]
     answer: Answer,
 }
@@ -95,7 +128,7 @@ pub(super) struct List {
 ///
 /// Calls that are under way on it go on.
 #[derive(clap::Args)]
-pub(super) struct Cancel {
+struct Cancel {
     /// The booking, as `srpd market list` has it
     #[arg(value_parser = id)]
     id: String,
@@ -113,11 +146,12 @@ struct Answer {
     json: bool,
 }
 
-pub(super) fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure> {
-    match command {
-        Command::Reserve(arguments) => reserve(arguments, out),
-        Command::List(arguments) => list(arguments, out),
-        Command::Cancel(arguments) => cancel(arguments, out),
+pub(super) fn run(market: &Market, out: &mut dyn Write) -> Result<(), Failure> {
+    match &market.command {
+        None => watch::run(&market.look, out),
+        Some(Command::Reserve(arguments)) => reserve(arguments, out),
+        Some(Command::List(arguments)) => list(arguments, out),
+        Some(Command::Cancel(arguments)) => cancel(arguments, out),
     }
 }
 

@@ -11,6 +11,8 @@ mod man;
 mod market;
 mod operator;
 mod serve;
+mod top;
+mod view;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -81,8 +83,10 @@ enum Command {
     Endpoints(operator::Endpoints),
     #[command(after_long_help = operator::DRAIN)]
     Drain(operator::Drain),
-    #[command(subcommand)]
-    Market(market::Command),
+    #[command(after_long_help = top::MORE)]
+    Top(top::Top),
+    #[command(after_long_help = market::MORE)]
+    Market(market::Market),
     /// Show srpd at work, with upstreams of its own that can be broken
     ///
     /// Starts four providers and srpd in front of them, on loopback, and prints how to ask them and
@@ -195,7 +199,8 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Doctor(arguments) => doctor::run(&arguments, out),
         Command::Endpoints(arguments) => operator::endpoints(&arguments, out),
         Command::Drain(arguments) => operator::drain(&arguments, out),
-        Command::Market(command) => market::run(&command, out),
+        Command::Top(arguments) => top::run(&arguments, out),
+        Command::Market(arguments) => market::run(&arguments, out),
         Command::Key(command) => key::run(&command, out),
         Command::Ledger(command) => ledger::run(&command, out),
         Command::Accredit(command) => accredit::run(command, out),

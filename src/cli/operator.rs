@@ -37,7 +37,7 @@ Exit status:
   64  arguments that make no sense (EX_USAGE)";
 
 /// Where the instance is.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(super) struct Instance {
     /// The instance's admin plane, `instance.admin` of its configuration
     #[arg(long, default_value = "127.0.0.1:9090")]

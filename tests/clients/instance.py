@@ -316,6 +316,7 @@ def main(command):
         environment = {
             **os.environ,
             "SRPD_BASE_URL": instance.base_url,
+            "SRPD_ADMIN_URL": instance.srpd.admin_url,
             "SRPD_KEY": KEY,
             "SRPD_METERED_KEY": METERED_KEY,
             "SRPD_UPSTREAMS": json.dumps({name: one.url for name, one in names.items()}),

@@ -24,6 +24,7 @@ mod ledger;
 mod limits;
 mod load;
 mod market;
+mod monitoring;
 mod oddities;
 mod pipelining;
 mod rates;

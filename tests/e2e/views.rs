@@ -1,6 +1,7 @@
 //! What can be seen from inside: samples of the last hour, the market's pages, and the site for
 //! browsers. tests/clients/test_pages.py has the same in a browser.
 
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -181,5 +182,63 @@ fn pages_for_browsers_say_what_they_may_do() {
         "/site/plot.js/x",
     ] {
         assert_eq!(srpd.admin(path).status, 404, "{path}");
+    }
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_srpd"));
+    command.args(arguments).output().expect("srpd runs")
+}
+
+#[test]
+fn one_look_is_plain_text() {
+    let fleet = Upstream::always(Reply::chat("hi"));
+    let srpd = Setup::bare(&fleet.url())
+        .provider("fleet", "nz", &[&fleet.url()], "capacity = 2\nprice = 0.6")
+        .capability("smart", &["fleet"], "")
+        .start();
+    let admin = srpd.admin_address().to_string();
+    let once = |command: &str| {
+        let done = run(&[command, "--once", "--admin", &admin]);
+        assert!(done.status.success(), "{command}");
+        String::from_utf8(done.stdout).expect("UTF-8")
+    };
+    let top = once("top");
+    assert!(
+        top.contains("calls/s") && top.contains("fleet") && top.contains("aloomu"),
+        "{top}"
+    );
+    let market = once("market");
+    assert!(
+        market.contains("nz 0.60") && market.contains("Supply and demand"),
+        "{market}"
+    );
+    assert!(
+        !(top + &market).contains('\u{1b}'),
+        "no command to a terminal"
+    );
+    drop(srpd);
+    for arguments in [["top", "--once"], ["market", "--once"]] {
+        let gone = run(&[&arguments[..], &["--admin", &admin]].concat());
+        assert_eq!(gone.status.code(), Some(1));
+        let says = String::from_utf8_lossy(&gone.stderr).into_owned();
+        assert!(says.contains("the admin plane at 127.0.0.1:"), "{says}");
+    }
+}
+
+#[test]
+fn a_live_view_needs_a_terminal() {
+    let upstream = Upstream::always(Reply::chat("hi"));
+    let srpd = Setup::backstop_only(&upstream.url()).start();
+    let admin = srpd.admin_address().to_string();
+    for command in ["top", "market"] {
+        let done = run(&[command, "--admin", &admin]);
+        assert_eq!(done.status.code(), Some(1));
+        assert!(done.stdout.is_empty());
+        let says = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(
+            says.contains("no terminal: --once prints one look"),
+            "{says}"
+        );
     }
 }

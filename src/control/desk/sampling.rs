@@ -28,11 +28,11 @@ impl Desk {
         self.history.push(counted, now);
     }
 
-    /// What a floating call pays at a provider: its location's price, or its offer where slots
-    /// aren't counted.
+    /// What a floating call pays at a provider: its offer, or its location's price where slots are
+    /// counted and that is more.
     pub fn price_at(&self, provider: &Provider) -> Price {
         match provider.capacity {
-            Some(_) => self.board.market().price(provider.id),
+            Some(_) => self.board.market().price(provider.id).max(provider.offer),
             None => provider.offer,
         }
     }

@@ -55,7 +55,7 @@ struct ProviderColumns<'a> {
 pub fn history(desk: &Desk, since: i64) -> String {
     let samples = desk.history.after(since);
     let column = |read: fn(&Sample) -> u64| samples.clone().map(read).collect::<Vec<u64>>();
-    let providers = desk.routes.providers.iter();
+    let providers = desk.routes.providers.iter().enumerate();
     let page = HistoryPage {
         version: env!("CARGO_PKG_VERSION"),
         currency: desk.config.instance.currency.as_deref(),
@@ -73,7 +73,7 @@ pub fn history(desk: &Desk, since: i64) -> String {
         ttft_ms: times(samples.clone().map(|sample| sample.ttft)),
         call_ms: times(samples.clone().map(|sample| sample.call)),
         providers: providers
-            .map(|provider| columns(&provider.name, provider.id, samples.clone()))
+            .map(|(at, provider)| columns(&provider.name, (at, provider.id), samples.clone()))
             .collect(),
     };
     // Strings, numbers and lists: nothing that JSON can't hold.
@@ -95,10 +95,15 @@ fn times(of: impl Iterator<Item = Option<Percentiles>> + Clone) -> TimeColumns {
 
 fn columns<'a, 's>(
     name: &'a str,
-    id: ProviderId,
+    (at, id): (usize, ProviderId),
     samples: impl Iterator<Item = &'s Sample>,
 ) -> ProviderColumns<'a> {
-    let of = |sample: &'s Sample| sample.providers.iter().find(|it| it.provider == id);
+    let is_it = |it: &&ProviderSample| it.provider == id;
+    // Where it is now, it mostly was before.
+    let of = |sample: &'s Sample| {
+        let here = sample.providers.get(at).filter(is_it);
+        here.or_else(|| sample.providers.iter().find(is_it))
+    };
     let seen: Vec<Option<&ProviderSample>> = samples.map(of).collect();
     let column = |read: fn(&ProviderSample) -> u64| {
         let seen = seen.iter();

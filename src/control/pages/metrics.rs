@@ -310,7 +310,14 @@ fn certificate_metric(desk: &Desk, page: &mut Exposition) {
 fn instance_metrics(desk: &Desk, page: &mut Exposition) {
     let counts = &desk.counts;
     let listening = desk.cores.iter().filter(|core| core.listeners() > 0);
-    let figures: [(&'static str, Kind, &str, u64); 8] = [
+    let ready = super::unready(desk, desk.clock.now()).is_empty();
+    let figures: [(&'static str, Kind, &str, u64); 9] = [
+        (
+            "srpd_ready",
+            Kind::Gauge,
+            "1 while every capability can be served, as /readyz says.",
+            u64::from(ready),
+        ),
         (
             "srpd_epoch",
             Kind::Gauge,

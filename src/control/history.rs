@@ -117,6 +117,8 @@ pub struct Sample {
     pub lasted_ms: u64,
     /// As [`ProviderSample::tally`].
     pub calls: Calls,
+    /// Errors that the proxy made itself, by code; as [`ProviderSample::tally`].
+    pub errors: Vec<u64>,
     /// Calls begun and not ended.
     pub in_flight: u64,
     /// Client connections.
@@ -150,6 +152,9 @@ impl History {
             let mut sample = counted.clone();
             sample.lasted_ms = now.micros_since(then).div_ceil(1000).max(1);
             sample.calls = counted.calls.since(before.calls);
+            for (count, before) in sample.errors.iter_mut().zip(&before.errors) {
+                *count = count.saturating_sub(*before);
+            }
             for provider in &mut sample.providers {
                 let mut earlier = before.providers.iter();
                 let earlier = earlier.find(|it| it.provider == provider.provider);
@@ -195,6 +200,7 @@ mod tests {
                 served,
                 ..Calls::default()
             },
+            errors: vec![0, served * 2],
             in_flight: 0,
             connections: 0,
             ttft: None,
@@ -219,6 +225,10 @@ mod tests {
         let seen: Vec<_> = history.after(0).cloned().collect();
         assert_eq!((seen[0].calls.served, seen[0].lasted_ms), (10, 5000));
         assert_eq!((seen[1].calls.served, seen[1].lasted_ms), (1, 11_000));
+        assert_eq!(
+            (&seen[0].errors, &seen[1].errors),
+            (&vec![0, 20], &vec![0, 2])
+        );
         let tokens = |sample: &Sample, at: usize| sample.providers[at].tally.output_tokens;
         assert_eq!((tokens(&seen[0], 0), tokens(&seen[1], 0)), (2, 0));
         assert_eq!((tokens(&seen[0], 1), tokens(&seen[1], 1)), (0, 3));

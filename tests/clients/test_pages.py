@@ -153,6 +153,7 @@ def test_the_numbers_of_a_market_are_drawn(page, srp):
         "supply": [{"price": "0.90", "slots": 4}, {"price": "2.40", "slots": 4}],
         "demand": [{"limit": "20.00", "slots": 3}, {"limit": "3.00", "slots": 2}],
         "curtailed": 1,
+        "waiting": 4,
         "providers": [
             {"provider": "aloomu", "capacity": 10, "reserved": 6, "firm": 2, "floating": 5}
             | {"curtailed": 7}
@@ -162,7 +163,7 @@ def test_the_numbers_of_a_market_are_drawn(page, srp):
     at = {"at": "2026-11-26T10:07:00Z", "currency": "AUD", "price_cap": "20.00"}
     page.answer("/srp/v1/market", {**at, "locations": [location], "reservations": []})
     open_live(page, srp, "/market")
-    assert text(page, "h2") == "au-syd: 2.40 AUD per million tokens"
+    assert text(page, "h2") == "au-syd: 2.40 AUD per million tokens, 4 wait"
     # Two steps up, and two steps down to nothing.
     steps = page.evaluate(
         "[...document.querySelectorAll('#stack-0 path')].map(it => it.getAttribute('d').match(/L/g).length)"

@@ -51,6 +51,8 @@ fn samples_add_up_to_what_happened() {
     });
     assert_eq!(sum(&page["calls"]["refused"]), 1);
     assert_eq!(sum(&page["calls"]["failed"]), 0);
+    assert_eq!(sum(&page["errors"]["model_not_found"]), 1);
+    assert_eq!(page["errors"].as_object().map(|it| it.len()), Some(1));
     let of = |name| named(&page["providers"], "name", name);
     assert_eq!(sum(&of("vendor-us")["failed"]), 5);
     assert_eq!(sum(&of("aloomu")["ended"]), 4);
@@ -128,7 +130,7 @@ fn the_market_shows_supply_demand_and_who_was_curtailed() {
         limits == ["4.00", "3.00"]
     });
     let now = market(&srpd);
-    assert_eq!(now["supply"][0]["slots"], 1.0);
+    assert_eq!(now["supply"][0]["slots"], 1);
     assert_eq!(now["supply"][0]["price"], "0.60");
     assert_eq!(
         now["stacks"][0]["supply"], now["supply"],

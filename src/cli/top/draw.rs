@@ -26,7 +26,7 @@ const KEYS: [(&str, &str); 10] = [
 pub(super) fn all(state: &State, area: Rect, buffer: &mut Buffer) {
     let [head, figures, plots, list] = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(3),
+        Constraint::Length(4),
         Constraint::Length(if area.height >= 20 { 6 } else { 0 }),
         Constraint::Fill(1),
     ])
@@ -98,10 +98,27 @@ fn numbers(state: &State, area: Rect, buffer: &mut Buffer) {
             figure("p90", of(&history.call_ms.p90), plain),
             figure("p99", of(&history.call_ms.p99), plain),
         ]),
+        errors(state),
     ];
     for (line, row) in lines.into_iter().zip(area.rows()) {
         line.render(row, buffer);
     }
+}
+
+/// Errors that srpd made itself in the last minutes, the most frequent first.
+fn errors(state: &State) -> Line<'static> {
+    let errors = state.history.errors.iter();
+    let sums = errors.map(|(code, counts)| (code, counts.iter().sum::<u64>()));
+    let mut sums: Vec<(&String, u64)> = sums.filter(|(_, sum)| *sum > 0).collect();
+    sums.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let name = Span::styled("errors of 10 minutes  ", quiet());
+    if sums.is_empty() {
+        return Line::from(vec![name, Span::raw("none")]);
+    }
+    let figures = sums
+        .iter()
+        .map(|(code, sum)| figure(code, sum.to_string(), Style::new()));
+    Line::from([vec![name], figures.flatten().collect()].concat())
 }
 
 /// The last minutes, the newest at the right.

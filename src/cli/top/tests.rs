@@ -43,6 +43,7 @@ fn state() -> State {
         json!({
             "version": "1.2.3", "at": [100, 105], "lasted_ms": [5000, 5000],
             "calls": {"served": [100, 200], "refused": [0, 5], "failed": [0, 10], "left": [0, 0]},
+            "errors": {"overloaded": [0, 2], "model_not_found": [4, 1], "invalid_json": [0, 0]},
             "in_flight": [3, 7], "connections": [24, 25], "ttft_ms": times, "call_ms": times,
             "providers": [
                 history("aloomu", 50, 0, 5000), history("fleet-per", 100, 10, 60_000),
@@ -92,6 +93,7 @@ srpd 1.2.3                                                                      
 calls/s 43   failed/s 2   refused/s 1   in flight 7   connections 25
 first token p50 196 ms   p90 560 ms   p99 1.35 s   tokens/s out 13 k   in 30
 whole call  p50 196 ms   p90 560 ms   p99 1.35 s
+errors of 10 minutes  model_not_found 5   overloaded 2
 ┌ calls/s, up to 43 ────────────┐┌ failed/s, up to 2 ─────────────┐┌ call p99, up to 1.35 s ───────┐
 │ █                             ││ █                              ││ █                             │
 │ █                             ││ █                              ││ █                             │
@@ -109,6 +111,7 @@ srpd 1.2.3                                                                      
 calls/s 43   failed/s 2   refused/s 1   in flight 7   connections 25
 first token p50 196 ms   p90 560 ms   p99 1.35 s   tokens/s out 13 k   in 30
 whole call  p50 196 ms   p90 560 ms   p99 1.35 s
+errors of 10 minutes  model_not_found 5   overloaded 2
 ┌ calls/s, up to 43 ────────────┐┌ failed/s, up to 2 ─────────────┐┌ call p99, up to 1.35 s ───────┐
 │ █                             ││ █                              ││ █                             │
 │ █                             ││ █                              ││ █                             │
@@ -126,6 +129,15 @@ fn figures_and_providers_are_drawn() {
 }
 
 #[test]
+fn eighty_columns_are_enough() {
+    let shown = shown(&state(), 80, 24);
+    assert!(
+        shown.contains("\nfleet-per ") && shown.contains(" breaker open "),
+        "{shown}"
+    );
+}
+
+#[test]
 fn trouble_is_red_and_nothing_else_of_the_list_is() {
     let state = state();
     let terminal = drawn(&state, 100, 20);
@@ -136,7 +148,7 @@ fn trouble_is_red_and_nothing_else_of_the_list_is() {
         red.map(|cell| cell.symbol()).collect::<String>()
     };
     assert_eq!(
-        [red(11), red(12), red(13)],
+        [red(12), red(13), red(14)],
         ["", "0 of 1 up2", "breaker open"]
     );
 }

@@ -1,5 +1,7 @@
 //! The admin plane's pages as views read them. What a page has besides is left alone.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// `/srp/v1/history`
@@ -9,6 +11,7 @@ pub(in crate::cli) struct History {
     pub at: Vec<i64>,
     pub lasted_ms: Vec<u64>,
     pub calls: Calls,
+    pub errors: BTreeMap<String, Vec<u64>>,
     pub in_flight: Vec<u64>,
     pub connections: Vec<u64>,
     pub ttft_ms: Times,
@@ -112,6 +115,7 @@ pub(in crate::cli) struct Location {
     pub supply: Vec<Offer>,
     pub demand: Vec<Bid>,
     pub curtailed: u64,
+    pub waiting: u32,
     pub providers: Vec<Slots>,
     pub history: Vec<Clearing>,
 }

@@ -4,6 +4,7 @@ use super::super::history::{Calls, Percentiles, ProviderSample, Sample, Tally};
 use super::Desk;
 use crate::base::{CapabilityId, Moment};
 use crate::market::Price;
+use crate::openai::error::ErrorCode;
 use crate::tables::routes::Provider;
 use crate::telemetry::metrics::STATUSES;
 
@@ -19,6 +20,9 @@ impl Desk {
             at: jiff::Timestamp::now().as_second(),
             lasted_ms: 0,
             calls: self.calls_ended(),
+            errors: (0..ErrorCode::COUNT)
+                .map(|code| self.sum(|core| core.rejections(code)))
+                .collect(),
             in_flight: self.sum(|core| core.in_flight()),
             connections: self.sum(|core| core.connections()),
             ttft: ttft.as_ref().and_then(Percentiles::of),

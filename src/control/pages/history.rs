@@ -1,10 +1,14 @@
 //! `/srp/v1/history`: the last hour in samples, by columns, as plots want it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use super::code_name;
 use crate::base::ProviderId;
 use crate::control::desk::Desk;
 use crate::control::history::{Percentiles, ProviderSample, SAMPLE_EVERY, Sample};
+use crate::openai::error::ErrorCode;
 
 #[derive(Serialize)]
 struct HistoryPage<'a> {
@@ -16,6 +20,8 @@ struct HistoryPage<'a> {
     /// Over how long was counted.
     lasted_ms: Vec<u64>,
     calls: CallColumns,
+    /// Errors that srpd made itself, by code: those of which there was any in the last hour.
+    errors: BTreeMap<&'static str, Vec<u64>>,
     in_flight: Vec<u64>,
     connections: Vec<u64>,
     ttft_ms: TimeColumns,
@@ -68,6 +74,7 @@ pub fn history(desk: &Desk, since: i64) -> String {
             failed: column(|sample| sample.calls.failed),
             left: column(|sample| sample.calls.left),
         },
+        errors: errors(desk, since),
         in_flight: column(|sample| sample.in_flight),
         connections: column(|sample| sample.connections),
         ttft_ms: times(samples.clone().map(|sample| sample.ttft)),
@@ -78,6 +85,19 @@ pub fn history(desk: &Desk, since: i64) -> String {
     };
     // Strings, numbers and lists: nothing that JSON can't hold.
     serde_json::to_string(&page).unwrap_or_default()
+}
+
+fn errors(desk: &Desk, since: i64) -> BTreeMap<&'static str, Vec<u64>> {
+    let count = |sample: &Sample, code: usize| sample.errors.get(code).copied().unwrap_or(0);
+    // Whatever is asked for, so that pages can be put together.
+    let hour = desk.history.after(i64::MIN);
+    let any = |code: &usize| hour.clone().any(|sample| count(sample, *code) > 0);
+    let column = |code: usize| {
+        let samples = desk.history.after(since);
+        let counts = samples.map(|sample| count(sample, code)).collect();
+        (code_name(code), counts)
+    };
+    (0..ErrorCode::COUNT).filter(any).map(column).collect()
 }
 
 fn times(of: impl Iterator<Item = Option<Percentiles>> + Clone) -> TimeColumns {

@@ -58,7 +58,7 @@ struct BidState {
 struct OfferState<'a> {
     provider: &'a str,
     price: String,
-    slots: f64,
+    slots: u64,
 }
 
 #[derive(Serialize)]
@@ -127,7 +127,7 @@ pub fn market(desk: &Desk) -> String {
         let state = |(provider, offer): &(ProviderId, Offer)| OfferState {
             provider: names.provider(*provider),
             price: offer.price.to_string(),
-            slots: slots(offer.quantity),
+            slots: offer.quantity / 1000,
         };
         offers.iter().map(state).collect()
     };

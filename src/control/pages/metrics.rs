@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::breakers::Transitions;
 use super::super::desk::Desk;
 use super::super::health::vitals::Vitals;
-use super::{code_name, ledger, market};
+use super::{code_name, ledger, market, unready};
 use crate::base::ProviderId;
 use crate::openai::error::ErrorCode;
 use crate::policy::breaker::Phase;
@@ -34,6 +34,7 @@ pub fn metrics(desk: &Desk) -> String {
     provider_metrics(desk, &names, &mut page);
     key_metrics(desk, &mut page);
     certificate_metric(desk, &mut page);
+    ready_metric(desk, &mut page);
     market::metrics(desk, &mut page);
     if let Some(view) = &desk.ledger {
         ledger::metrics(view, &mut page);
@@ -307,17 +308,19 @@ fn certificate_metric(desk: &Desk, page: &mut Exposition) {
     }
 }
 
+fn ready_metric(desk: &Desk, page: &mut Exposition) {
+    page.single(
+        "srpd_ready",
+        Kind::Gauge,
+        "1 while every capability can be served, as /readyz says.",
+        u64::from(unready(desk, desk.clock.now()).is_empty()),
+    );
+}
+
 fn instance_metrics(desk: &Desk, page: &mut Exposition) {
     let counts = &desk.counts;
     let listening = desk.cores.iter().filter(|core| core.listeners() > 0);
-    let ready = super::unready(desk, desk.clock.now()).is_empty();
-    let figures: [(&'static str, Kind, &str, u64); 9] = [
-        (
-            "srpd_ready",
-            Kind::Gauge,
-            "1 while every capability can be served, as /readyz says.",
-            u64::from(ready),
-        ),
+    let figures: [(&'static str, Kind, &str, u64); 8] = [
         (
             "srpd_epoch",
             Kind::Gauge,

@@ -24,8 +24,12 @@ const KEYS: [(&str, &str); 3] = [
     ("q, Ctrl-C", "end"),
 ];
 
-/// Cells of a bar of slots.
+/// Cells of a bar of slots, where there is room and where there is less.
 const BAR: u32 = 24;
+const BAR_SHORT: u32 = 12;
+
+/// From this width on there is room.
+const ROOMY: u16 = 100;
 
 pub(super) fn all(state: &State, area: Rect, buffer: &mut Buffer) {
     let market = &state.market;
@@ -196,21 +200,22 @@ fn chart(
 }
 
 /// Slots by who has them, in so many cells; somebody who has any has one at least.
-pub(super) fn bar(slots: &Slots) -> [u32; 3] {
+pub(super) fn bar(slots: &Slots, width: u32) -> [u32; 3] {
     let whole = slots.capacity.max(slots.firm + slots.floating).max(1);
     let cells = |count: u32| {
-        let cells = u64::from(count) * u64::from(BAR) / u64::from(whole);
-        u32::try_from(cells).unwrap_or(BAR).max(count.min(1))
+        let cells = u64::from(count) * u64::from(width) / u64::from(whole);
+        u32::try_from(cells).unwrap_or(width).max(count.min(1))
     };
-    let firm = cells(slots.firm).min(BAR);
-    let floating = cells(slots.floating).min(BAR - firm);
-    [firm, floating, BAR - firm - floating]
+    let firm = cells(slots.firm).min(width);
+    let floating = cells(slots.floating).min(width - firm);
+    [firm, floating, width - firm - floating]
 }
 
 fn occupancy(location: &Location, area: Rect, buffer: &mut Buffer) {
     let number = |count: u64| Line::from(count.to_string()).right_aligned();
+    let width = if area.width < ROOMY { BAR_SHORT } else { BAR };
     let row = |it: &Slots| {
-        let parts = bar(it);
+        let parts = bar(it, width);
         let cells = |text: &str, at: usize, color: Color| {
             let text = text.repeat(parts[at] as usize);
             Span::styled(text, Style::new().fg(color))
@@ -245,12 +250,12 @@ fn occupancy(location: &Location, area: Rect, buffer: &mut Buffer) {
     ]);
     let widths = [
         Constraint::Fill(1),
-        Constraint::Length(BAR as u16),
-        Constraint::Length(8),
+        Constraint::Length(width as u16),
+        Constraint::Length(6),
         Constraint::Length(10),
+        Constraint::Length(6),
         Constraint::Length(8),
-        Constraint::Length(9),
-        Constraint::Length(9),
+        Constraint::Length(8),
         Constraint::Length(9),
     ];
     let [table, foot] = Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);
@@ -263,13 +268,14 @@ fn occupancy(location: &Location, area: Rect, buffer: &mut Buffer) {
     let last = location.history.last();
     let [sold, before] = last.map_or([0.0; 2], |it| [it.sold, it.curtailed as f64]);
     let mut spans = vec![Span::raw(format!(
-        "sold in the last interval: {} slots; curtailed: {}",
+        "waiting: {}; in the last interval {} slots were sold, {} calls curtailed",
+        location.waiting,
         short(sold),
         short(before)
     ))];
     if location.curtailed > 0 {
         spans.push(Span::styled(
-            format!(", {} since", location.curtailed),
+            format!("; {} curtailed since", location.curtailed),
             bad(),
         ));
     }

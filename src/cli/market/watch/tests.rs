@@ -15,7 +15,7 @@ fn state() -> State {
         json!({"at": at, "price": price, "sold": 5.0, "curtailed": 2})
     };
     let sydney = json!({
-        "location": "au-syd", "price": "2.40", "curtailed": 1,
+        "location": "au-syd", "price": "2.40", "curtailed": 1, "waiting": 4,
         "supply": [{"price": "0.90", "slots": 4.0}, {"price": "2.40", "slots": 4.0}],
         "demand": [
             {"limit": "20.00", "slots": 3.0}, {"limit": "3.00", "slots": 2.0},
@@ -30,7 +30,7 @@ fn state() -> State {
         "history": [clearing(0, "0.90"), clearing(5, "2.40")],
     });
     let perth = json!({
-        "location": "au-per", "price": "1.00", "curtailed": 0, "supply": [], "demand": [],
+        "location": "au-per", "price": "1.00", "curtailed": 0, "waiting": 0, "supply": [], "demand": [],
         "providers": [], "history": [],
     });
     let mut state = State::default();
@@ -70,15 +70,24 @@ srpd market at 10:10:00 UTC                                                     
 │    └───────────────────────────────────────────││    └───────────────────────────────────────────│
 │    0                     4                    8││10:00                   10:05              10:10│
 └────────────────────────────────────────────────┘└────────────────────────────────────────────────┘
-provider         slots                      █ firm ▓ floating   ░ idle  capacity  reserved curtailed
-fleet-syd        ██████▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓        2          6        0         8         4         3
-aloomu           ██████▓▓▓▓▓▓▓▓▓▓▓▓░░░░░░        3          6        3        12         6         0
-sold in the last interval: 5 slots; curtailed: 2, 1 since
+provider               slots                    █ firm ▓ floating ░ idle capacity reserved curtailed
+fleet-syd              ██████▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓      2          6      0        8        4         3
+aloomu                 ██████▓▓▓▓▓▓▓▓▓▓▓▓░░░░░░      3          6      3       12        6         0
+waiting: 4; in the last interval 5 slots were sold, 2 calls curtailed; 1 curtailed since
 ";
 
 #[test]
 fn a_location_is_drawn() {
     assert_eq!(shown(&state(), 100, 24), WHOLE);
+}
+
+#[test]
+fn eighty_columns_are_enough() {
+    let shown = shown(&state(), 80, 24);
+    assert!(
+        shown.contains("\nfleet-syd ") && shown.contains("█ firm"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -92,12 +101,13 @@ fn a_curve_is_made_of_steps() {
 #[test]
 fn a_bar_shows_everybody_who_has_a_slot_and_is_never_too_long() {
     let of = |capacity, firm, floating| {
-        bar(&Slots {
+        let slots = Slots {
             capacity,
             firm,
             floating,
             ..Slots::default()
-        })
+        };
+        bar(&slots, 24)
     };
     assert_eq!(of(24, 6, 10), [6, 10, 8]);
     assert_eq!(of(8, 0, 0), [0, 0, 24]);

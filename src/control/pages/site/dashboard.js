@@ -66,17 +66,29 @@ function percentiles(columns) {
   ];
 }
 
-/** A line for each of the providers with the most of something; the others together, if they add up. */
-function ofProviders(points, rank, others) {
-  const ranked = Object.entries(samples.providers)
+/** A colour for each name: the same in every plot, but where two would have the same in one. */
+function colours(names) {
+  const free = new Set(Array.from({ length: LINES_MAX }, (_, at) => at));
+  return (name) => {
+    const own = names.indexOf(name) % LINES_MAX;
+    const colour = free.has(own) ? own : [...free][0];
+    free.delete(colour);
+    return `series-${colour + 1}`;
+  };
+}
+
+/** A line for each of those with the most of something; the others together, if they add up. */
+function ranked(all, points, rank, others) {
+  const ordered = Object.entries(all)
     .map(([name, columns]) => {
       const of = points(columns);
       return { name, of, weight: rank(columns) };
     })
     .sort((a, b) => b.weight - a.weight || (a.name < b.name ? -1 : 1));
-  const shown = ranked.slice(0, LINES_MAX);
-  const lines = shown.map(({ name, of }, at) => line(name, `series-${at + 1}`, of));
-  const rest = ranked.slice(LINES_MAX);
+  const shown = ordered.slice(0, LINES_MAX);
+  const colour = colours(Object.keys(all));
+  const lines = shown.map(({ name, of }) => line(name, colour(name), of));
+  const rest = ordered.slice(LINES_MAX);
   if (rest.length === 0 || !others) return lines;
   const sum = samples.at.map((at, index) => [
     at,
@@ -111,11 +123,13 @@ function draw() {
   plot(figure("ttft"), { series: percentiles(samples.ttft_ms), y: duration });
   plot(figure("call"), { series: percentiles(samples.call_ms), y: duration });
   plot(figure("tokens"), { series: tokens, y: short });
-  const failed = ofProviders((it) => rate(it.failed), (it) => total(it.failed), true);
+  plot(figure("errors"), { series: ranked(samples.errors, rate, total, true), y: short });
+  const of = (...how) => ranked(samples.providers, ...how);
+  const failed = of((it) => rate(it.failed), (it) => total(it.failed), true);
   plot(figure("failures"), { series: failed, y: short });
   const busy = (it) => total(it.ended);
-  plot(figure("attempts"), { series: ofProviders((it) => rate(it.ended), busy, true), y: short });
-  const prices = ofProviders((it) => plain(it.price), busy, false);
+  plot(figure("attempts"), { series: of((it) => rate(it.ended), busy, true), y: short });
+  const prices = of((it) => plain(it.price), busy, false);
   plot(figure("prices"), { series: prices, y: short, step: true });
   drawTiles(kinds, tokens);
   drawProviders();

@@ -66,8 +66,9 @@ function draw() {
 function drawLocation(location, at) {
   const find = (id) => document.getElementById(`${id}-${at}`);
   const currency = market.currency ? ` ${market.currency}` : "";
+  const wait = location.waiting > 0 ? `, ${location.waiting} wait` : "";
   find("title").textContent =
-    `${location.location}: ${location.price}${currency} per million tokens`;
+    `${location.location}: ${location.price}${currency} per million tokens${wait}`;
   const price = Number(location.price);
   const cap = Number(market.price_cap);
   const supply = curve(location.supply, "price");

@@ -152,7 +152,7 @@ export function plot(figure, { series, y, x = clock, step = false, time = true, 
       const says = value === undefined ? line.name : `${line.name} ${y(value)}`;
       return element("span", "", element("span", `key ${line.css}`), says);
     });
-    legend.replaceChildren(...keys);
+    legend.replaceChildren(...(keys.length ? keys : ["none"]));
     if (at !== undefined) legend.append(element("span", "", `at ${x(at)}`));
   };
   show();

@@ -1,6 +1,7 @@
 //! Which fields go on: to a provider all but a list, to a client none but a list.
 
 use super::fields::Fields;
+use super::traceparent;
 
 /// Appends the fields of a request that a provider gets: those of the client's that are end to end
 /// and say nothing about who and where it is. Left out are what `Connection` nominates, what
@@ -9,6 +10,17 @@ use super::fields::Fields;
 #[inline]
 pub fn forward_request_fields(fields: &Fields<'_, '_>, out: &mut Vec<u8>) {
     fields.copy_to(out, |name| !is_kept_from_provider(name));
+}
+
+/// The same for a request that a trace is recorded of: its `traceparent` is written anew, and
+/// `tracestate` goes on if the client's trace does.
+pub fn forward_traced_fields(fields: &Fields<'_, '_>, keep_state: bool, out: &mut Vec<u8>) {
+    let is = |name: &str, field: &str| is_folded(name.as_bytes(), field.as_bytes());
+    fields.copy_to(out, |name| {
+        let kept = is(name, traceparent::FIELD_NAME)
+            || (!keep_state && is(name, traceparent::STATE_FIELD_NAME));
+        !kept && !is_kept_from_provider(name)
+    });
 }
 
 /// Appends the fields of a provider's response that the client gets: what it needs to read the
@@ -35,7 +47,8 @@ fn is_shown_to_client(name: &str) -> bool {
 
 /// Judges a name as if it were in lower case with `-` for `_`: behind a CGI-like gateway both are
 /// one field.
-#[inline]
+// Left to itself it ends up out of line now that it is asked in two places.
+#[inline(always)]
 fn is_kept_from_provider(name: &str) -> bool {
     let name = name.as_bytes();
     own_or_private(name.len())

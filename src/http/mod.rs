@@ -13,6 +13,7 @@ pub mod head;
 pub mod hop;
 pub mod request;
 pub mod response;
+pub mod traceparent;
 
 mod target;
 
@@ -25,3 +26,4 @@ pub use fields::{Fields, Repeated};
 pub use head::{FIELDS_MAX, HeadLimits, HeadSlots, Version};
 pub use request::{BadRequest, RequestFraming, RequestHead, parse_request};
 pub use response::{BadResponse, ResponseFraming, ResponseHead, parse_response};
+pub use traceparent::TraceParent;

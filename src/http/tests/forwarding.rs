@@ -1,7 +1,7 @@
 //! Fields: looked up, nominated, forwarded or not.
 
 use super::*;
-use crate::http::hop::{forward_request_fields, forward_response_fields};
+use crate::http::hop::{forward_request_fields, forward_response_fields, forward_traced_fields};
 
 /// Hands the fields of a request with these lines to `look`.
 fn with_fields<T>(lines: &str, look: impl FnOnce(&Fields<'_, '_>) -> T) -> T {
@@ -34,6 +34,23 @@ fn sent_to_client(lines: &str) -> String {
     let mut out = Vec::new();
     forward_response_fields(&head.unwrap().unwrap().fields, &mut out);
     String::from_utf8(out).unwrap().replace("\r\n", "⏎")
+}
+
+#[test]
+fn of_a_traced_request_the_trace_is_written_anew_and_its_state_goes_with_it() {
+    let lines =
+        "A: 1⏎TraceParent: 00⏎traceparent: 01⏎Cookie: c⏎TraceState: a=1⏎tracestate: b=2⏎Z: 2⏎";
+    let traced = |keep_state| {
+        with_fields(lines, |fields| {
+            let mut out = Vec::new();
+            forward_traced_fields(fields, keep_state, &mut out);
+            String::from_utf8(out).unwrap().replace("\r\n", "⏎")
+        })
+    };
+    assert_eq!(traced(true), "A: 1⏎TraceState: a=1⏎tracestate: b=2⏎Z: 2⏎");
+    assert_eq!(traced(false), "A: 1⏎Z: 2⏎");
+    let whole = lines.replace("Cookie: c⏎", "");
+    assert_eq!(sent_to_provider(lines), whole);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod histograms;
 pub mod line;
 pub mod metrics;
 pub mod names;
+pub mod otlp;
 pub mod record;
 pub mod report;
 pub mod waits;

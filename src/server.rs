@@ -14,13 +14,14 @@ use crate::config::{Config, Cores, Driver};
 use crate::control::build::BuildError;
 use crate::control::handover::{Estate, Program};
 use crate::control::ledger::{Clerk, ClerkHandle, LedgerError, LedgerView};
+use crate::control::otlp::{Courier, CourierHandle, OtlpView};
 use crate::control::{CoreLink, Ended, Office, OfficeHandle, Prepared, pages};
 use crate::net::handed::{self, Handed, Predecessor};
 use crate::net::ring::Form;
 use crate::net::{Bell, Ear, cpu, descriptors, gauge, ring};
 use crate::proxy::CoreParts;
 use crate::tables::{Board, LedgerLink};
-use crate::telemetry::{AccessLog, Sink};
+use crate::telemetry::{AccessLog, Sink, otlp};
 use crate::worker::{Share, Worker};
 
 mod listeners;
@@ -120,6 +121,7 @@ pub struct Running {
     access: AccessLog,
     cores: Vec<JoinHandle<()>>,
     clerk: Option<ClerkHandle>,
+    courier: Option<CourierHandle>,
 }
 
 /// Starts an instance.
@@ -142,6 +144,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         outdated,
     } = gather(&config.instance, options.line.handed, cpus.len())?;
     let ledger = Clerk::open(&config, cpus.len())?;
+    let courier = Courier::open(&config, cpus.len());
     let estate = Estate {
         sockets,
         outdated,
@@ -154,6 +157,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         access,
     } = Office::prepare(config, options.source, clock, cpus.len())?;
     let (clerk, ledgers) = start_ledger(ledger, &mut office)?;
+    let (courier, watched) = start_courier(courier, &mut office)?;
     let (board, names) = (office.board(), office.names());
     let access = AccessLog::start(access, names, pages::code_name, options.access)
         .map_err(thread("the access log"))?;
@@ -169,7 +173,8 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         sockets_max: sockets_max(descriptors, shares.len(), clients_max)?,
         memory_max: gauge::bound().unwrap_or(usize::MAX),
     };
-    let cores = start_cores(&common, links, ledgers, shares).inspect_err(|_| board.stop())?;
+    let cores =
+        start_cores(&common, links, (ledgers, watched), shares).inspect_err(|_| board.stop())?;
     if let Some(predecessor) = options.line.predecessor {
         predecessor
             .relieve()
@@ -193,6 +198,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         access,
         cores,
         clerk,
+        courier,
     })
 }
 
@@ -208,6 +214,22 @@ fn start_ledger(
     Ok((Some(clerk.start()?), links))
 }
 
+/// The courier at work, and what the cores need of it, if there is a collector.
+fn start_courier(
+    opened: Option<(Courier, Vec<otlp::Link>, OtlpView)>,
+    office: &mut Office,
+) -> Result<(Option<CourierHandle>, Vec<otlp::Link>), StartError> {
+    let Some((courier, links, view)) = opened else {
+        return Ok((None, Vec::new()));
+    };
+    office.watch_otlp(view);
+    let started = courier.start(office.names(), pages::code_name);
+    Ok((
+        Some(started.map_err(thread("the thread of [otlp]"))?),
+        links,
+    ))
+}
+
 /// What all cores are given.
 struct Common {
     cpus: Vec<usize>,
@@ -221,12 +243,12 @@ struct Common {
 fn start_cores(
     common: &Common,
     links: Vec<CoreLink>,
-    ledgers: Vec<LedgerLink>,
+    (ledgers, watched): (Vec<LedgerLink>, Vec<otlp::Link>),
     shares: Vec<Vec<Share>>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let (bells, mut ears) = bells(common.cpus.len()).map_err(thread("a core's bell"))?;
     let mut cores = Vec::with_capacity(shares.len());
-    let mut ledgers = ledgers.into_iter();
+    let (mut ledgers, mut watched) = (ledgers.into_iter(), watched.into_iter());
     let parts = common.cpus.iter().zip(links).zip(shares).enumerate();
     for (index, ((&cpu, link), listeners)) in parts {
         let worker = Worker {
@@ -243,6 +265,7 @@ fn start_cores(
                 facts: link.facts,
                 access: link.access,
                 ledger: ledgers.next(),
+                otlp: watched.next(),
                 seed: getrandom::u64().unwrap_or(index as u64),
                 index,
                 cores: common.cpus.len(),
@@ -283,6 +306,9 @@ impl Running {
         }
         if let Some(clerk) = self.clerk {
             clerk.finish();
+        }
+        if let Some(courier) = self.courier {
+            courier.finish();
         }
         self.access.finish();
         ended

@@ -19,8 +19,35 @@ const CREDENTIAL_BYTES_MAX: u64 = 16 * 1024;
 /// Where systemd puts credentials (systemd.exec(5), `LoadCredential=`).
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// Reads the credential that a table points at.
+/// What a credential may be made of.
+type Accepted = fn(&[u8]) -> Result<(), &'static str>;
+
+/// Reads the credential that a table points at: visible ASCII, in one piece.
 pub(super) fn read(table: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Secret> {
+    read_as(table, surroundings, |content| {
+        let accepted = content.iter().all(u8::is_ascii_graphic);
+        accepted
+            .then_some(())
+            .ok_or("expected visible ASCII characters only, in one line")
+    })
+}
+
+/// Reads what a table points at as the whole value of a header field: with spaces in it, too
+/// (`Bearer KEY`).
+pub(super) fn read_field(table: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Secret> {
+    read_as(table, surroundings, |content| {
+        let accepted = content.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        accepted
+            .then_some(())
+            .ok_or("expected visible ASCII characters and spaces only, in one line")
+    })
+}
+
+fn read_as(
+    table: Table<'_>,
+    surroundings: &Surroundings<'_>,
+    accepted: Accepted,
+) -> Option<Secret> {
     const EXPECTED: &str =
         "exactly one of { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
     let places = ["env", "file", "credential"].map(|kind| (kind, table.get(kind)));
@@ -38,23 +65,27 @@ pub(super) fn read(table: Table<'_>, surroundings: &Surroundings<'_>) -> Option<
     let (kind, value) = found?;
     let name = value.text("a string")?.text;
     let secret = match kind {
-        "env" => from_environment(name, surroundings),
+        "env" => from_environment(name, surroundings, accepted),
         "file" => {
             let path = surroundings.directory.join(name);
             if is_readable_by_all(&path) {
                 value.warn("every user of this machine can read that file: expected mode 0600");
             }
-            from_file(&path)
+            from_file(&path, accepted)
         }
-        _ => credential_path(name, surroundings).and_then(|path| from_file(&path)),
+        _ => credential_path(name, surroundings).and_then(|path| from_file(&path, accepted)),
     };
     secret.map_err(|message| value.fail(message)).ok()
 }
 
-fn from_environment(name: &str, surroundings: &Surroundings<'_>) -> Result<Secret, String> {
+fn from_environment(
+    name: &str,
+    surroundings: &Surroundings<'_>,
+    accepted: Accepted,
+) -> Result<Secret, String> {
     let content = (surroundings.env)(name).map(Zeroizing::new);
     let content = content.ok_or("expected the name of an environment variable that is set")?;
-    checked(content.as_bytes())
+    checked(content.as_bytes(), accepted)
 }
 
 fn credential_path(name: &str, surroundings: &Surroundings<'_>) -> Result<PathBuf, String> {
@@ -73,7 +104,7 @@ pub(super) fn is_readable_by_all(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o004 != 0)
 }
 
-fn from_file(path: &Path) -> Result<Secret, String> {
+fn from_file(path: &Path, accepted: Accepted) -> Result<Secret, String> {
     let refused = |error: io::Error| format!("expected a readable file: {error}");
     let file = File::open(path).map_err(refused)?;
     // Room for all of it from the start: a vector that grows leaves copies behind.
@@ -81,11 +112,11 @@ fn from_file(path: &Path) -> Result<Secret, String> {
     file.take(CREDENTIAL_BYTES_MAX + 1)
         .read_to_end(&mut content)
         .map_err(refused)?;
-    checked(&content)
+    checked(&content, accepted)
 }
 
-/// What can stand in a header field: visible ASCII, in one piece.
-fn checked(content: &[u8]) -> Result<Secret, String> {
+/// What can stand in a header field.
+fn checked(content: &[u8], accepted: Accepted) -> Result<Secret, String> {
     let trimmed = content.trim_ascii();
     if content.len() as u64 > CREDENTIAL_BYTES_MAX {
         return Err(format!(
@@ -95,8 +126,6 @@ fn checked(content: &[u8]) -> Result<Secret, String> {
     if trimmed.is_empty() {
         return Err("expected a credential there, found nothing".into());
     }
-    if !trimmed.iter().all(u8::is_ascii_graphic) {
-        return Err("expected visible ASCII characters only, in one line".into());
-    }
+    accepted(trimmed)?;
     Ok(Secret::new(trimmed.to_vec()))
 }

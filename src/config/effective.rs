@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::model::{
     Allowed, Capability, Config, Cores, Driver, Key, Ledger, LogFormat, Market, Models, OnFailure,
-    Order, Provider, Reservation, ReservedAt, Tier, Tls,
+    Order, Otlp, Provider, Reservation, ReservedAt, Tier, Tls,
 };
 use crate::market::Supply;
 use crate::policy::balance::Balance;
@@ -34,6 +34,7 @@ pub fn effective(config: &Config) -> Value {
         },
         "market": market(&config.market),
         "ledger": config.ledger.as_ref().map(ledger),
+        "otlp": config.otlp.as_ref().map(otlp),
         "log": {
             "format": match config.log.format {
                 LogFormat::Json => "json",
@@ -126,6 +127,20 @@ fn ledger(ledger: &Ledger) -> Value {
             OnFailure::Stop => "stop",
             OnFailure::Serve => "serve",
         },
+    })
+}
+
+/// Of what the headers hold it says only that there is something.
+fn otlp(otlp: &Otlp) -> Value {
+    let headers = otlp.headers.iter().map(|(name, _)| (name.as_str(), "set"));
+    json!({
+        "endpoint": otlp.endpoint,
+        "ca": otlp.ca,
+        "headers": headers.collect::<BTreeMap<_, _>>(),
+        "sample": otlp.sample,
+        "traces_per_second": otlp.traces_per_second,
+        "interval": duration(otlp.interval),
+        "timeout": duration(otlp.timeout),
     })
 }
 

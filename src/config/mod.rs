@@ -15,6 +15,7 @@ mod key;
 mod ledger;
 mod market;
 pub mod model;
+mod otlp;
 mod problems;
 mod provider;
 mod reader;
@@ -157,6 +158,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         figures::limits(root.table("limits")),
         figures::retry(root.table("retry")),
     );
+    let otlp = otlp::read(&root, &system_roots, surroundings);
     let log = figures::log(root.table("log"));
     let market = market::read(root.table("market"), &providers, surroundings);
     let context = market::Context {
@@ -175,6 +177,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         retry,
         market,
         ledger,
+        otlp,
         log,
         dns,
         providers: providers

@@ -35,6 +35,8 @@ pub struct Config {
     pub market: Market,
     /// `[ledger]`; none: calls are not recorded.
     pub ledger: Option<Ledger>,
+    /// `[otlp]`; none: nothing is told to a collector.
+    pub otlp: Option<Otlp>,
     /// `[log]`
     pub log: Log,
     /// `[dns]`
@@ -159,6 +161,51 @@ pub enum OnFailure {
     Stop,
     /// They are served, and counted as lost.
     Serve,
+}
+
+/// `[otlp]`: where spans and metrics go.
+#[derive(Clone)]
+pub struct Otlp {
+    /// As written in the file.
+    pub endpoint: String,
+    /// The same in its parts. Its prefix is what goes in front of `/traces` and `/metrics`.
+    pub url: EndpointUrl,
+    /// What its certificate is verified by, as written in the file; none: the system's roots.
+    pub ca: Option<CaFile>,
+    /// For `https://`: whom to expect there, and who vouches for it.
+    pub tls: Option<ClientTls>,
+    /// Fields that each export bears: names in lower case, and values.
+    pub headers: Vec<(String, Secret)>,
+    /// The share of calls without a trace of their client's that begin one.
+    pub sample: f64,
+    /// Calls that are recorded as spans each second, whoever asks for it.
+    pub traces_per_second: u32,
+    /// Between two exports of metrics.
+    pub interval: Duration,
+    /// How long an export may take.
+    pub timeout: Duration,
+}
+
+impl PartialEq for Otlp {
+    fn eq(&self, other: &Otlp) -> bool {
+        let values = |it: &Otlp| {
+            let trust = it.tls.as_ref().map(ClientTls::trust);
+            let (sample, rate) = (it.sample, it.traces_per_second);
+            (
+                it.endpoint.clone(),
+                it.ca.clone(),
+                trust,
+                sample,
+                rate,
+                it.interval,
+                it.timeout,
+            )
+        };
+        let mut pairs = self.headers.iter().zip(&other.headers);
+        values(self) == values(other)
+            && self.headers.len() == other.headers.len()
+            && pairs.all(|(one, two)| one.0 == two.0 && one.1.expose() == two.1.expose())
+    }
 }
 
 /// `[market]`

@@ -15,6 +15,7 @@ use crate::policy::meter::Rate;
 use crate::policy::residency::{Jurisdiction, JurisdictionSet};
 
 mod market;
+mod otlp;
 mod secrets;
 mod supply;
 
@@ -111,6 +112,7 @@ fn every_error_has_its_line_its_key_and_what_was_expected() {
     let fixture = surroundings();
     let files = [
         include_str!("testdata/errors.txt"),
+        include_str!("testdata/errors-otlp.txt"),
         include_str!("testdata/errors-supply.txt"),
         include_str!("testdata/errors-tls.txt"),
     ];
@@ -519,6 +521,7 @@ fn the_effective_configuration_is_complete_and_keeps_secrets() {
         "retry",
         "market",
         "ledger",
+        "otlp",
         "log",
         "dns",
         "provider",

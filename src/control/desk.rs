@@ -22,6 +22,7 @@ use super::history::History;
 use super::ledger::LedgerView;
 use super::market::book::{Booking, Order};
 use super::market::trading::Trading;
+use super::otlp::OtlpView;
 use super::pulse::Pulse;
 use super::registry::Registry;
 use super::supply::Supply;
@@ -85,6 +86,8 @@ pub struct Desk {
     call_lately: Lately,
     /// How the ledger stands, if there is one.
     pub ledger: Option<LedgerView>,
+    /// How exports to a collector fare, if there is one.
+    pub otlp: Option<OtlpView>,
     slots: Vec<Arc<HistogramSlot>>,
     registry: Registry,
     /// What an endpoint's counters stood at when it got its id: successes and failures.
@@ -151,6 +154,7 @@ impl Desk {
             ttft_lately: Lately::default(),
             call_lately: Lately::default(),
             ledger: None,
+            otlp: None,
             slots,
             registry,
             baselines: HashMap::new(),

@@ -14,6 +14,7 @@ pub mod history;
 pub mod ledger;
 pub mod market;
 pub mod office;
+pub mod otlp;
 pub mod pages;
 pub mod pulse;
 pub mod registry;

@@ -24,6 +24,7 @@ use super::handover::{Estate, Heir, UpgradeError};
 use super::health::check::{Checkup, Visit, check};
 use super::ledger::LedgerView;
 use super::market::store::Store;
+use super::otlp::OtlpView;
 use super::pulse::LOOK_EVERY;
 use super::reload::{ReloadError, check_live};
 use super::signals::{self, Asked, Signals};
@@ -182,6 +183,11 @@ impl Office {
     /// Has the admin plane show how the ledger stands.
     pub fn watch_ledger(&mut self, ledger: LedgerView) {
         self.desk.ledger = Some(ledger);
+    }
+
+    /// Has the admin plane show how exports to a collector fare.
+    pub fn watch_otlp(&mut self, otlp: OtlpView) {
+        self.desk.otlp = Some(otlp);
     }
 
     /// Starts the office's thread and the admin plane on `admin`. Returns when the signals (if

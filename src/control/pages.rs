@@ -4,6 +4,7 @@ mod history;
 mod ledger;
 pub mod market;
 mod metrics;
+mod otlp;
 pub mod site;
 
 pub use history::history;

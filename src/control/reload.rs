@@ -53,6 +53,7 @@ pub fn check_live(old: &Config, new: &Config, now: Timestamp) -> Result<(), Relo
             old.market.bookings.path != new.market.bookings.path,
         ),
         ("ledger", old.ledger != new.ledger),
+        ("otlp", old.otlp != new.otlp),
         ("log.format", old.log.format != new.log.format),
         ("log.level", old.log.level != new.log.level),
     ];

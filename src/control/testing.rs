@@ -172,6 +172,7 @@ pub fn config() -> Config {
             },
         },
         ledger: None,
+        otlp: None,
         log: Log {
             format: LogFormat::Json,
             level: tracing::Level::INFO,

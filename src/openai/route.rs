@@ -65,6 +65,21 @@ impl Operation {
         }
     }
 
+    /// What OpenTelemetry calls it: `gen_ai.operation.name`. Its well-known values first, then ours.
+    pub const fn gen_ai_name(self) -> &'static str {
+        match self {
+            Operation::ChatCompletions | Operation::Responses => "chat",
+            Operation::Completions => "text_completion",
+            Operation::Embeddings => "embeddings",
+            Operation::Moderations => "moderation",
+            Operation::Rerank => "rerank",
+            Operation::ImagesGenerations => "image_generation",
+            Operation::AudioSpeech => "speech",
+            Operation::AudioTranscriptions => "transcription",
+            Operation::AudioTranslations => "translation",
+        }
+    }
+
     /// What its request body is.
     pub const fn body(self) -> BodyKind {
         match self {

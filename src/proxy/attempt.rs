@@ -54,7 +54,7 @@ pub async fn make(
     conn.deadline.set(patience.ends(), Ends::All);
     // That not all of it could be sent is no verdict yet: a provider may answer before it has read
     // everything, and close. Then the answer counts.
-    let _ = match compose(order, attempt.provider(), attempt.endpoint(), edits) {
+    let _ = match compose(order, attempt, edits) {
         Message::Flat(mut buffer) => conn.writer.send_from(&mut buffer).await,
         Message::Pieces(pieces) => conn.writer.send_pieces(pieces).await,
     };

@@ -27,7 +27,7 @@ use crate::policy::chain::{Candidate, Itinerary};
 use crate::policy::residency::Residency;
 use crate::tables::Routes;
 use crate::tables::routes::{Capability, Provider};
-use crate::telemetry::Outcome;
+use crate::telemetry::{AccessRecord, Outcome};
 
 /// How a call left the client's connection.
 pub enum End {
@@ -41,6 +41,15 @@ pub enum End {
     Rejected(Rejection),
     /// Nothing was sent, and its client has said that it may wait.
     Waits(Box<Standby>, Body),
+}
+
+impl Ask<'_> {
+    /// Notes in the call's record what was asked for.
+    fn note(&self, record: &mut AccessRecord, body: &[u8]) {
+        record.capability = Some(self.capability.id);
+        record.stream = self.stream;
+        record.bytes_in = body.len() as u64;
+    }
 }
 
 /// A call whose border is drawn: what all of its attempts share.
@@ -88,11 +97,8 @@ pub async fn run<'c>(
         Err(rejection) => return End::Rejected(rejection),
     };
     let capability = ask.capability;
-    let record = settlement.record_mut();
-    record.capability = Some(capability.id);
-    record.stream = ask.stream;
-    record.bytes_in = body.bytes().len() as u64;
-    let request_id = record.request_id;
+    ask.note(settlement.record_mut(), body.bytes());
+    let request_id = settlement.record().request_id;
     let residency =
         Residency::effective(intake.residency, intake.key.residency, capability.residency);
     settlement.within(&residency);
@@ -117,6 +123,7 @@ pub async fn run<'c>(
         request_id: request_id.as_bytes(),
         forwarded: intake.forwarded.readable(),
         body: &body,
+        trace: intake.trace,
     };
     let delivery = Delivery {
         core,

@@ -287,6 +287,7 @@ fn admit(
     intake: &Intake,
 ) -> Result<(), Rejection> {
     settlement.record_mut().key = Some(intake.key.id);
+    settlement.observed(intake.operation.gen_ai_name(), intake.trace);
     if core.calls.get() > core.calls_max(routes) {
         let message = "this instance has as many calls in flight as it may hold";
         return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));

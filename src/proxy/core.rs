@@ -16,12 +16,13 @@ use super::pace::Pace;
 use super::queue::Queue;
 use super::slots::{Counter, Displaced, Floaters};
 use super::targets::Targets;
+use super::tracing::Tracing;
 use crate::base::{Clock, EndpointId, Moment, Prng, ProviderId};
 use crate::market::Price;
 use crate::net::{Bell, ClientTls, Deadlines, Pool, Recycled, Terms};
 use crate::tables::routes::Called;
 use crate::tables::{Board, Fact, LedgerLink, Market, MeterId, Routes, Stage, View};
-use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot};
+use crate::telemetry::{AccessRecord, CoreHistograms, CoreMetrics, HistogramSlot, otlp};
 
 /// How often a core hands its histograms over and looks through its pool.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -57,6 +58,8 @@ pub struct CoreParts {
     pub access: rtrb::Producer<AccessRecord>,
     /// What it writes the ledger with, if there is one.
     pub ledger: Option<LedgerLink>,
+    /// Where finished calls go for OpenTelemetry, if they do.
+    pub otlp: Option<otlp::Link>,
     /// For request ids and the first endpoint tried.
     pub seed: u64,
     /// Its number, from 0.
@@ -108,6 +111,8 @@ pub struct Core {
     access: RefCell<rtrb::Producer<AccessRecord>>,
     /// Its part of the ledger, if there is one.
     pub ledger: Option<RefCell<Ledger>>,
+    /// Which calls are recorded as spans, if any are.
+    pub tracing: Option<Tracing>,
     /// The day and time at the clock's zero, in microseconds since 1970.
     zero_us: Cell<i64>,
     clock: Clock,
@@ -148,6 +153,7 @@ impl Core {
             ledger: parts
                 .ledger
                 .map(|link| RefCell::new(Ledger::new(link, parts.index))),
+            tracing: parts.otlp.map(Tracing::new),
             zero_us: Cell::new(zero_us(now)),
             clock: parts.clock,
             now: Cell::new(now),

@@ -12,6 +12,7 @@ use crate::policy::residency::{self, JurisdictionSet};
 use crate::tables::Routes;
 use crate::tables::routes::Key;
 use crate::telemetry::InlineText;
+use crate::telemetry::otlp::Trace;
 
 /// Longest `x-request-id` of a client's that is taken over (SRP section 9).
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -60,6 +61,8 @@ pub struct Intake {
     pub forwarded: Buffer,
     /// `content-type` of a form, for its boundary.
     pub content_type: Vec<u8>,
+    /// If the call is recorded as spans.
+    pub trace: Option<Trace>,
 }
 
 impl Received {
@@ -73,12 +76,12 @@ impl Received {
             expect_continue: head.expect_continue,
             head_only: head.method == "HEAD",
             request_id: request_id(core, &head.fields),
-            wish: wish(routes, head),
+            wish: wish(core, routes, head),
         }
     }
 }
 
-fn wish(routes: &Routes, head: &RequestHead<'_, '_>) -> Result<Wish, Rejection> {
+fn wish(core: &Core, routes: &Routes, head: &RequestHead<'_, '_>) -> Result<Wish, Rejection> {
     let route = route(head.method, head.path).map_err(no_route)?;
     let key = authorise(routes, &head.fields)?;
     let operation = match route {
@@ -99,7 +102,13 @@ fn wish(routes: &Routes, head: &RequestHead<'_, '_>) -> Result<Wish, Rejection> 
     let content_type = media_type(fields, operation)?;
     measure(routes, head.framing)?;
     let mut forwarded = Buffer::brief();
-    hop::forward_request_fields(fields, forwarded.vec());
+    let tracing = core.tracing.as_ref();
+    let begun = tracing.map(|it| it.begin(fields, &mut core.prng.borrow_mut(), core.recently()));
+    let trace = begun.flatten();
+    match &trace {
+        None => hop::forward_request_fields(fields, forwarded.vec()),
+        Some(trace) => hop::forward_traced_fields(fields, trace.parent != 0, forwarded.vec()),
+    }
     Ok(Wish::Call(Intake {
         operation,
         key,
@@ -107,6 +116,7 @@ fn wish(routes: &Routes, head: &RequestHead<'_, '_>) -> Result<Wish, Rejection> 
         terms,
         forwarded,
         content_type,
+        trace,
     }))
 }
 

@@ -4,13 +4,15 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::http::encode;
+use super::settle::Attempt;
+use super::tracing::parent_of;
+use crate::http::{encode, traceparent};
 use crate::net::buffer::{SMALL, TURN};
 use crate::net::gather::Piece;
 use crate::net::{Buffer, Gather, turn};
 use crate::openai::Operation;
 use crate::policy::residency::{self, Residency};
-use crate::tables::routes::{Endpoint, Provider};
+use crate::telemetry::otlp::Trace;
 
 /// Messages up to this size are one piece of memory.
 const FLAT_BYTES_MAX: usize = SMALL;
@@ -87,6 +89,8 @@ pub struct Order<'o> {
     pub forwarded: &'o [u8],
     /// The client's body.
     pub body: &'o Body,
+    /// If the call is recorded as spans.
+    pub trace: Option<Trace>,
 }
 
 /// A request, ready to be sent.
@@ -97,18 +101,13 @@ pub enum Message {
     Pieces(Gather),
 }
 
-/// Writes the request for one endpoint. `edits` are in the order of the body and don't overlap.
-pub fn compose(
-    order: &Order<'_>,
-    provider: &Provider,
-    endpoint: &Endpoint,
-    edits: &[Edit<'_>],
-) -> Message {
+/// Writes the request of an attempt. `edits` are in the order of the body and don't overlap.
+pub fn compose(order: &Order<'_>, attempt: &Attempt<'_>, edits: &[Edit<'_>]) -> Message {
     let body = order.body.bytes();
     let removed: usize = edits.iter().map(|edit| edit.at.len()).sum();
     let length = body.len() - removed + edits.iter().map(Edit::grows).sum::<usize>();
     let mut buffer = Buffer::small();
-    head(buffer.vec(), order, provider, endpoint, length);
+    head(buffer.vec(), order, attempt, length);
     match order.body {
         Body::Small(_) => {
             let out = buffer.vec();
@@ -138,13 +137,8 @@ pub fn compose(
     }
 }
 
-fn head(
-    out: &mut Vec<u8>,
-    order: &Order<'_>,
-    provider: &Provider,
-    endpoint: &Endpoint,
-    length: usize,
-) {
+fn head(out: &mut Vec<u8>, order: &Order<'_>, attempt: &Attempt<'_>, length: usize) {
+    let (provider, endpoint) = (attempt.provider(), attempt.endpoint());
     encode::request_line(out, "POST", &[&endpoint.prefix, order.operation.path()]);
     encode::checked_field(out, "host", endpoint.authority.as_bytes());
     if let Some(line) = &provider.api_key {
@@ -157,6 +151,10 @@ fn head(
     // Without it any coding would be welcome (RFC 9110 section 12.5.3), and none can be read here.
     encode::checked_field(out, "accept-encoding", b"identity");
     encode::checked_field(out, "x-request-id", order.request_id);
+    if let Some(trace) = &order.trace {
+        let parent = parent_of(trace, attempt.number());
+        encode::checked_field(out, traceparent::FIELD_NAME, &parent.to_value());
+    }
     out.extend_from_slice(order.forwarded);
     encode::content_length(out, length as u64);
     out.extend_from_slice(encode::CRLF);

@@ -41,6 +41,7 @@ pub mod supply;
 pub mod targets;
 #[cfg(test)]
 mod testing;
+pub mod tracing;
 mod trail;
 pub mod verdict;
 pub mod waiter;

@@ -19,9 +19,11 @@ use crate::policy::chain::Candidate;
 use crate::policy::residency::{Jurisdiction, Residency};
 use crate::tables::routes::{Endpoint, Provider};
 use crate::tables::{MeterId, Routes};
+use crate::telemetry::otlp::Trace;
 use crate::telemetry::{AccessRecord, InlineText, Outcome};
 
 mod entry;
+mod observed;
 mod tries;
 
 use entry::Entered;
@@ -49,6 +51,10 @@ pub struct Settlement<'c> {
     tries: Tries,
     /// The effective residency as a field value, longer than the access log has it.
     residency: InlineText<128>,
+    /// What is asked for, as OpenTelemetry calls it, once that is known.
+    operation: Option<&'static str>,
+    /// If the call is recorded as spans.
+    trace: Option<Trace>,
     settled: bool,
     access_log: bool,
 }
@@ -94,6 +100,8 @@ impl<'c> Settlement<'c> {
             entered: None,
             tries: Tries::default(),
             residency: InlineText::EMPTY,
+            operation: None,
+            trace: None,
             settled: false,
             access_log,
         }
@@ -218,6 +226,9 @@ impl<'c> Settlement<'c> {
         if self.access_log {
             self.core.log(self.record);
         }
+        if let Some(tracing) = &self.core.tracing {
+            self.observe(tracing);
+        }
     }
 }
 
@@ -324,6 +335,8 @@ pub struct Attempt<'c> {
     permit: Permit,
     /// What the provider answered with; 0 until it does.
     status: Cell<u16>,
+    /// How many the call had before it.
+    number: usize,
     /// None once it has ended.
     candidate: Option<Candidate>,
     link: usize,
@@ -357,9 +370,12 @@ impl<'c> Attempt<'c> {
         {
             core.metrics.failover(previous);
         }
+        let number = settlement.tries.len();
         settlement.tries.push(Try {
             provider: InlineText::new(provider.name.as_bytes()),
             endpoint: InlineText::new(endpoint.authority.as_bytes()),
+            ids: (provider.id, endpoint.id),
+            jurisdiction: provider.jurisdiction,
             began: core.recently(),
             took_us: 0,
             status: 0,
@@ -371,6 +387,7 @@ impl<'c> Attempt<'c> {
             endpoint,
             permit,
             status: Cell::new(0),
+            number,
             link: candidate.link(),
             jurisdiction: candidate.jurisdiction(),
             firm: admission.supply() == Supply::Firm,
@@ -386,6 +403,11 @@ impl<'c> Attempt<'c> {
     /// Where.
     pub fn endpoint(&self) -> &'c Endpoint {
         self.endpoint
+    }
+
+    /// How many the call had before it.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// Whether the connection must be a new one.

@@ -16,6 +16,7 @@ use crate::policy::limits::{Limits, Timeouts};
 use crate::policy::residency::{Groups, Jurisdiction};
 use crate::tables::routes::{Endpoint, Provider};
 use crate::tables::{Board, Fact, LedgerLink, Routes, Snapshot, Stage, States};
+use crate::telemetry::otlp::{self, Sampling};
 use crate::telemetry::{CoreMetrics, HistogramSlot, access};
 
 /// A core on its own.
@@ -30,22 +31,32 @@ impl Bench {
     /// A core with one provider of so many endpoints, which tells the office so many facts
     /// before the office must have read them.
     pub fn new(endpoints: u16, facts: usize) -> Bench {
-        Bench::make(endpoints, facts, None)
+        Bench::make(endpoints, facts, None, None)
     }
 
     /// A core that writes a ledger.
     pub fn with_ledger(link: LedgerLink) -> Bench {
-        Bench::make(1, 8, Some(link))
+        Bench::make(1, 8, Some(link), None)
     }
 
-    fn make(endpoints: u16, facts: usize, ledger: Option<LedgerLink>) -> Bench {
+    /// A core whose calls are watched, by nobody who takes anything out of its ring.
+    pub fn watched(sampling: Sampling) -> Bench {
+        Bench::make(1, 8, None, Some(otlp::link(sampling).0))
+    }
+
+    fn make(
+        endpoints: u16,
+        facts: usize,
+        ledger: Option<LedgerLink>,
+        otlp: Option<otlp::Link>,
+    ) -> Bench {
         let snapshot = Snapshot {
             routes: Arc::new(routes(endpoints)),
             states: States::new(),
             stage: Stage::Serving,
         };
         let board = Arc::new(Board::new(snapshot.clone(), 1));
-        Bench::one_of((0, 1), facts, (board, snapshot), [].into(), ledger)
+        Bench::one_of((0, 1), facts, (board, snapshot), [].into(), (ledger, otlp))
     }
 
     fn one_of(
@@ -53,7 +64,7 @@ impl Bench {
         facts: usize,
         (board, snapshot): (Arc<Board>, Snapshot),
         bells: Arc<[Bell]>,
-        ledger: Option<LedgerLink>,
+        (ledger, otlp): (Option<LedgerLink>, Option<otlp::Link>),
     ) -> Bench {
         let (facts_in, facts) = mpsc::channel(facts);
         let core = Core::new(CoreParts {
@@ -64,6 +75,7 @@ impl Bench {
             facts: facts_in,
             access: access::ring().0,
             ledger,
+            otlp,
             seed: 1,
             index,
             cores,
@@ -103,7 +115,15 @@ pub fn several(cores: usize, bells: Arc<[Bell]>, change: impl FnOnce(&mut Routes
     let board = Arc::new(Board::new(snapshot.clone(), cores));
     let shared = || (Arc::clone(&board), snapshot.clone());
     (0..cores)
-        .map(|index| Bench::one_of((index, cores), 64, shared(), Arc::clone(&bells), None))
+        .map(|index| {
+            Bench::one_of(
+                (index, cores),
+                64,
+                shared(),
+                Arc::clone(&bells),
+                (None, None),
+            )
+        })
         .collect()
 }
 

@@ -26,6 +26,7 @@ mod load;
 mod market;
 mod monitoring;
 mod oddities;
+mod otlp;
 mod pipelining;
 mod rates;
 mod reload;

@@ -1,8 +1,9 @@
-//! What a call has tried, for its entry in the ledger.
+//! What a call has tried, for its entry in the ledger and its spans.
 
-use crate::base::Moment;
+use crate::base::{EndpointId, Moment, ProviderId};
 use crate::config::NAME_BYTES_MAX;
 use crate::ledger::entry::TEXT_BYTES_MAX;
+use crate::policy::residency::Jurisdiction;
 use crate::telemetry::{AttemptResult, InlineText};
 
 /// Attempts that are kept without an allocation: as many as `retry.max_attempts` is by default.
@@ -15,6 +16,10 @@ pub struct Try {
     pub provider: InlineText<NAME_BYTES_MAX>,
     /// Where.
     pub endpoint: InlineText<TEXT_BYTES_MAX>,
+    /// Both by their numbers, which other tables have too.
+    pub ids: (ProviderId, EndpointId),
+    /// Where that is.
+    pub jurisdiction: Jurisdiction,
     /// When it began.
     pub began: Moment,
     /// How long it took, in microseconds.

@@ -120,8 +120,9 @@ fn provider() -> SocketAddr {
     address
 }
 
-/// A configuration with that one provider, the backstop, and one core.
-fn configuration(directory: &Path, provider: SocketAddr) -> config::Config {
+/// A configuration with that one provider, the backstop, and one core. Every call is recorded as
+/// spans; the collector is as good as a provider for that.
+fn configuration(directory: &Path, provider: SocketAddr, collector: SocketAddr) -> config::Config {
     let authority = AuthorityKey::from_seed(&Zeroizing::new([7; 32]));
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
     let statement = Statement {
@@ -148,6 +149,11 @@ cores = 1
 [ledger]
 directory = "ledger"
 segment_bytes = 1048576
+
+[otlp]
+endpoint = "http://{collector}"
+sample = 1
+traces_per_second = 10000
 
 [[authority]]
 name = "tests"
@@ -192,7 +198,7 @@ fn request() -> String {
 #[test]
 fn a_call_on_connections_that_are_there_allocates_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let config = configuration(directory.path(), provider());
+    let config = configuration(directory.path(), provider(), provider());
     let running = server::start(
         config,
         Options {

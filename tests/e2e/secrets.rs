@@ -17,6 +17,9 @@ const BY_ENV: &str = "sk-canary-of-the-environment-1";
 const BY_FILE: &str = "sk-canary-of-the-file-2";
 const BY_CREDENTIAL: &str = "sk-canary-of-the-credential-3";
 
+/// What the collector's key is.
+const OF_COLLECTOR: &str = "Bearer canary-of-the-collector";
+
 const VARIABLE: &str = "SRPD_E2E_CANARY";
 
 /// Fails if `text` shows a secret, or what a key's digest is.
@@ -140,6 +143,7 @@ fn misplaced_in_bodies() -> Vec<Misplaced> {
 struct House {
     vendors: Vec<(Upstream, &'static str)>,
     backstop: Upstream,
+    collector: Upstream,
     setup: Setup,
 }
 
@@ -160,7 +164,15 @@ fn house() -> House {
         ("file", "{ file = \"vendor.key\" }".to_owned()),
         ("credential", "{ credential = \"vendor\" }".to_owned()),
     ];
+    let collector = Upstream::always(Reply::json(200, "{}"));
     let mut setup = Setup::bare(&backstop.url())
+        .section("otlp", &format!("endpoint = \"{}\"", collector.url()))
+        .section("otlp", "sample = 1\ninterval = \"100ms\"")
+        .section(
+            "otlp",
+            "headers = { authorization = { file = \"collector\" } }",
+        )
+        .file("collector", OF_COLLECTOR)
         .section("log", "level = \"trace\"")
         .file("vendor.key", &format!("{BY_FILE}\n"))
         .file("vendor", BY_CREDENTIAL)
@@ -189,6 +201,7 @@ fn house() -> House {
     House {
         vendors,
         backstop,
+        collector,
         setup,
     }
 }
@@ -233,6 +246,25 @@ fn assert_each_sees_its_own(house: &House) {
     }
     for request in house.backstop.requests() {
         assert_clean(&request.head, "what the backstop is sent");
+    }
+}
+
+/// What a collector was sent: its own key, and no other; nothing of what was asked or answered.
+fn assert_exports_are_clean(collector: &Upstream) {
+    let requests = collector.requests();
+    for signal in ["POST /v1/traces", "POST /v1/metrics"] {
+        assert!(requests.iter().any(|it| it.line() == signal), "{signal}");
+    }
+    for request in requests {
+        let sent = request.field("authorization");
+        assert_eq!(sent.as_deref(), Some(OF_COLLECTOR));
+        let rest = request.head.replacen(OF_COLLECTOR, "", 1);
+        assert_clean(&rest, "what a collector is sent");
+        let body = String::from_utf8_lossy(&request.body);
+        assert_clean(&body, "an export");
+        for content in ["messages", "choices", "\"hi\""] {
+            assert!(!body.contains(content), "an export shows {content}: {body}");
+        }
     }
 }
 
@@ -319,6 +351,7 @@ fn no_output_shows_a_secret() {
 
     srpd.signal("TERM");
     assert!(srpd.wait_exit(ms(15_000)).success());
+    assert_exports_are_clean(&house.collector);
     let log = srpd.whole_log();
     assert!(log.len() > 50, "the access log is among it: {}", log.len());
     for line in log {

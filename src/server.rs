@@ -14,6 +14,7 @@ use crate::config::{Config, Cores, Driver};
 use crate::control::build::BuildError;
 use crate::control::handover::{Estate, Program};
 use crate::control::ledger::{Clerk, ClerkHandle, LedgerError, LedgerView};
+use crate::control::notary::{Notary, NotaryHandle};
 use crate::control::otlp::{Courier, CourierHandle, OtlpView};
 use crate::control::{CoreLink, Ended, Office, OfficeHandle, Prepared, pages};
 use crate::net::handed::{self, Handed, Predecessor};
@@ -120,7 +121,7 @@ pub struct Running {
     office: OfficeHandle,
     access: AccessLog,
     cores: Vec<JoinHandle<()>>,
-    clerk: Option<ClerkHandle>,
+    books: Books,
     courier: Option<CourierHandle>,
 }
 
@@ -143,7 +144,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         all: sockets,
         outdated,
     } = gather(&config.instance, options.line.handed, cpus.len())?;
-    let ledger = Clerk::open(&config, cpus.len())?;
+    let ledger = open_ledger(&config, cpus.len())?;
     let courier = Courier::open(&config, cpus.len());
     let estate = Estate {
         sockets,
@@ -156,7 +157,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         links,
         access,
     } = Office::prepare(config, options.source, clock, cpus.len())?;
-    let (clerk, ledgers) = start_ledger(ledger, &mut office)?;
+    let (books, ledgers) = start_ledger(ledger, &mut office)?;
     let (courier, watched) = start_courier(courier, &mut office)?;
     let (board, names) = (office.board(), office.names());
     let access = AccessLog::start(access, names, pages::code_name, options.access)
@@ -197,21 +198,54 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         office,
         access,
         cores,
-        clerk,
+        books,
         courier,
     })
 }
 
-/// The clerk at work, and what the cores need of it, if there is a ledger.
+/// Who writes the ledger and who signs it, before they are at work.
+type Opened = (Option<(Clerk, Vec<LedgerLink>, LedgerView)>, Option<Notary>);
+
+fn open_ledger(config: &Config, cores: usize) -> Result<Opened, LedgerError> {
+    let noted = config.audit.is_some().then(Arc::default);
+    let clerk = Clerk::open(config, cores, noted.clone())?;
+    let notary = noted.and_then(|noted| Notary::new(config, noted));
+    Ok((clerk, notary))
+}
+
+/// Both at work, if there is a ledger.
+#[derive(Default)]
+struct Books {
+    clerk: Option<ClerkHandle>,
+    notary: Option<NotaryHandle>,
+}
+
+/// The ledger's threads at work, and what the cores need of it, if there is one.
 fn start_ledger(
-    opened: Option<(Clerk, Vec<LedgerLink>, LedgerView)>,
+    (clerk, notary): Opened,
     office: &mut Office,
-) -> Result<(Option<ClerkHandle>, Vec<LedgerLink>), LedgerError> {
-    let Some((clerk, links, view)) = opened else {
-        return Ok((None, Vec::new()));
+) -> Result<(Books, Vec<LedgerLink>), LedgerError> {
+    let Some((clerk, links, view)) = clerk else {
+        return Ok((Books::default(), Vec::new()));
     };
-    office.watch_ledger(view);
-    Ok((Some(clerk.start()?), links))
+    let clerk = Some(clerk.start()?);
+    let signer = notary.as_ref().map(Notary::view);
+    let notary = notary.map(Notary::start).transpose();
+    let notary = notary.map_err(LedgerError::Thread)?;
+    office.watch_ledger(view, signer);
+    Ok((Books { clerk, notary }, links))
+}
+
+impl Books {
+    /// What has been written is sealed, and then signed.
+    fn close(self) {
+        if let Some(clerk) = self.clerk {
+            clerk.finish();
+        }
+        if let Some(notary) = self.notary {
+            notary.finish();
+        }
+    }
 }
 
 /// The courier at work, and what the cores need of it, if there is a collector.
@@ -304,9 +338,7 @@ impl Running {
                 tracing::error!("a core's thread panicked");
             }
         }
-        if let Some(clerk) = self.clerk {
-            clerk.finish();
-        }
+        self.books.close();
         if let Some(courier) = self.courier {
             courier.finish();
         }

@@ -483,6 +483,7 @@ const ATTEMPT: Attempt<'static> = Attempt {
     took_us: 811_000,
     provider: "fleet-per",
     endpoint: "fleet-3.per.example:8000",
+    jurisdiction: Some(*b"au"),
 };
 
 /// Where an entry of so many attempts goes, and these.

@@ -1,6 +1,7 @@
 //! The command line: arguments → one command each, a file for every command.
 
 mod accredit;
+mod audit;
 mod check;
 mod completions;
 mod doctor;
@@ -98,6 +99,8 @@ enum Command {
     #[command(subcommand)]
     Ledger(ledger::Command),
     #[command(subcommand)]
+    Audit(audit::Command),
+    #[command(subcommand)]
     Accredit(accredit::Command),
     #[command(after_long_help = completions::MORE)]
     Completions(Completions),
@@ -141,6 +144,8 @@ enum Failure {
     NotConforming(usize),
     #[error("the ledger is not whole: {0}")]
     Incomplete(String),
+    #[error("{0}")]
+    Unproven(String),
     #[error("the office panicked: this is a defect")]
     Panicked,
 }
@@ -203,6 +208,7 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Market(arguments) => market::run(&arguments, out),
         Command::Key(command) => key::run(&command, out),
         Command::Ledger(command) => ledger::run(&command, out),
+        Command::Audit(command) => audit::run(&command, out),
         Command::Accredit(command) => accredit::run(command, out),
         Command::Completions(completions) => completions::run(&completions, out),
         Command::Man(pages) => man::run(&pages, out),

@@ -19,35 +19,26 @@ const CREDENTIAL_BYTES_MAX: u64 = 16 * 1024;
 /// Where systemd puts credentials (systemd.exec(5), `LoadCredential=`).
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// What a credential may be made of.
-type Accepted = fn(&[u8]) -> Result<(), &'static str>;
-
-/// Reads the credential that a table points at: visible ASCII, in one piece.
+/// Reads the credential that a table points at.
 pub(super) fn read(table: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Secret> {
-    read_as(table, surroundings, |content| {
-        let accepted = content.iter().all(u8::is_ascii_graphic);
-        accepted
-            .then_some(())
-            .ok_or("expected visible ASCII characters only, in one line")
-    })
+    read_as(table, surroundings, checked)
 }
 
 /// Reads what a table points at as the whole value of a header field: with spaces in it, too
 /// (`Bearer KEY`).
 pub(super) fn read_field(table: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Secret> {
     read_as(table, surroundings, |content| {
-        let accepted = content.iter().all(|byte| matches!(byte, b' '..=b'~'));
-        accepted
-            .then_some(())
-            .ok_or("expected visible ASCII characters and spaces only, in one line")
+        let of = "visible ASCII characters and spaces";
+        made_of(content, |byte| matches!(byte, b' '..=b'~'), of)
     })
 }
 
-fn read_as(
+/// Reads what a table points at, and makes of it what is wanted.
+pub(super) fn read_as<T>(
     table: Table<'_>,
     surroundings: &Surroundings<'_>,
-    accepted: Accepted,
-) -> Option<Secret> {
+    make: impl Fn(&[u8]) -> Result<T, String>,
+) -> Option<T> {
     const EXPECTED: &str =
         "exactly one of { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
     let places = ["env", "file", "credential"].map(|kind| (kind, table.get(kind)));
@@ -64,28 +55,27 @@ fn read_as(
     }
     let (kind, value) = found?;
     let name = value.text("a string")?.text;
-    let secret = match kind {
-        "env" => from_environment(name, surroundings, accepted),
+    let content = match kind {
+        "env" => from_environment(name, surroundings),
         "file" => {
             let path = surroundings.directory.join(name);
             if is_readable_by_all(&path) {
                 value.warn("every user of this machine can read that file: expected mode 0600");
             }
-            from_file(&path, accepted)
+            from_file(&path)
         }
-        _ => credential_path(name, surroundings).and_then(|path| from_file(&path, accepted)),
+        _ => credential_path(name, surroundings).and_then(|path| from_file(&path)),
     };
-    secret.map_err(|message| value.fail(message)).ok()
+    let made = content.and_then(|content| make(&content));
+    made.map_err(|message| value.fail(message)).ok()
 }
 
-fn from_environment(
-    name: &str,
-    surroundings: &Surroundings<'_>,
-    accepted: Accepted,
-) -> Result<Secret, String> {
-    let content = (surroundings.env)(name).map(Zeroizing::new);
+type Content = Zeroizing<Vec<u8>>;
+
+fn from_environment(name: &str, surroundings: &Surroundings<'_>) -> Result<Content, String> {
+    let content = (surroundings.env)(name).map(String::into_bytes);
     let content = content.ok_or("expected the name of an environment variable that is set")?;
-    checked(content.as_bytes(), accepted)
+    bounded(Zeroizing::new(content))
 }
 
 fn credential_path(name: &str, surroundings: &Surroundings<'_>) -> Result<PathBuf, String> {
@@ -104,7 +94,7 @@ pub(super) fn is_readable_by_all(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o004 != 0)
 }
 
-fn from_file(path: &Path, accepted: Accepted) -> Result<Secret, String> {
+fn from_file(path: &Path) -> Result<Content, String> {
     let refused = |error: io::Error| format!("expected a readable file: {error}");
     let file = File::open(path).map_err(refused)?;
     // Room for all of it from the start: a vector that grows leaves copies behind.
@@ -112,20 +102,34 @@ fn from_file(path: &Path, accepted: Accepted) -> Result<Secret, String> {
     file.take(CREDENTIAL_BYTES_MAX + 1)
         .read_to_end(&mut content)
         .map_err(refused)?;
-    checked(&content, accepted)
+    bounded(content)
 }
 
-/// What can stand in a header field.
-fn checked(content: &[u8], accepted: Accepted) -> Result<Secret, String> {
-    let trimmed = content.trim_ascii();
+fn bounded(content: Content) -> Result<Content, String> {
     if content.len() as u64 > CREDENTIAL_BYTES_MAX {
         return Err(format!(
             "expected at most {CREDENTIAL_BYTES_MAX} bytes there"
         ));
     }
+    Ok(content)
+}
+
+/// What can stand in a header field: visible ASCII, in one piece.
+fn checked(content: &[u8]) -> Result<Secret, String> {
+    made_of(
+        content,
+        |byte| byte.is_ascii_graphic(),
+        "visible ASCII characters",
+    )
+}
+
+fn made_of(content: &[u8], is_one: fn(u8) -> bool, of: &str) -> Result<Secret, String> {
+    let trimmed = content.trim_ascii();
     if trimmed.is_empty() {
         return Err("expected a credential there, found nothing".into());
     }
-    accepted(trimmed)?;
+    if !trimmed.iter().all(|byte| is_one(*byte)) {
+        return Err(format!("expected {of} only, in one line"));
+    }
     Ok(Secret::new(trimmed.to_vec()))
 }

@@ -8,8 +8,8 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::model::{
-    Allowed, Capability, Config, Cores, Driver, Key, Ledger, LogFormat, Market, Models, OnFailure,
-    Order, Otlp, Provider, Reservation, ReservedAt, Tier, Tls,
+    Allowed, Audit, Capability, Config, Cores, Driver, Key, Ledger, LogFormat, Market, Models,
+    OnFailure, Order, Otlp, Provider, Reservation, ReservedAt, Tier, Tls,
 };
 use crate::market::Supply;
 use crate::policy::balance::Balance;
@@ -35,6 +35,7 @@ pub fn effective(config: &Config) -> Value {
         "market": market(&config.market),
         "ledger": config.ledger.as_ref().map(ledger),
         "otlp": config.otlp.as_ref().map(otlp),
+        "audit": config.audit.as_ref().map(audit),
         "log": {
             "format": match config.log.format {
                 LogFormat::Json => "json",
@@ -141,6 +142,14 @@ fn otlp(otlp: &Otlp) -> Value {
         "traces_per_second": otlp.traces_per_second,
         "interval": duration(otlp.interval),
         "timeout": duration(otlp.timeout),
+    })
+}
+
+/// Of the key, what anybody may have: its public half.
+fn audit(audit: &Audit) -> Value {
+    json!({
+        "public_key": audit.key.public_key().encode().ok(),
+        "interval": duration(audit.interval),
     })
 }
 

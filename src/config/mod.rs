@@ -3,6 +3,7 @@
 //! it doesn't know.
 
 mod accreditation;
+mod audit;
 mod capability;
 mod credential;
 mod dns;
@@ -168,6 +169,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
     };
     let reservations = market::reservations(root.tables("reservation"), &context);
     let ledger = ledger::read(&root, surroundings);
+    let audit = audit::read(&root, surroundings, ledger.is_some());
     let dns = dns::read(root.table("dns"));
     root.finish();
     Some(Config {
@@ -178,6 +180,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         market,
         ledger,
         otlp,
+        audit,
         log,
         dns,
         providers: providers

@@ -14,6 +14,7 @@ use super::targets::Pattern;
 use crate::base::{KeyDigest, Secret};
 use crate::market::{Price, Supply};
 use crate::net::{ClientTls, Roots, ServerTls};
+use crate::policy::accreditation::AuthorityKey;
 use crate::policy::balance::Balance;
 use crate::policy::breaker::BreakerConfig;
 use crate::policy::limits::{Limits, Timeouts};
@@ -37,6 +38,8 @@ pub struct Config {
     pub ledger: Option<Ledger>,
     /// `[otlp]`; none: nothing is told to a collector.
     pub otlp: Option<Otlp>,
+    /// `[audit]`; none: nothing is signed.
+    pub audit: Option<Audit>,
     /// `[log]`
     pub log: Log,
     /// `[dns]`
@@ -205,6 +208,21 @@ impl PartialEq for Otlp {
         values(self) == values(other)
             && self.headers.len() == other.headers.len()
             && pairs.all(|(one, two)| one.0 == two.0 && one.1.expose() == two.1.expose())
+    }
+}
+
+/// `[audit]`
+#[derive(Clone)]
+pub struct Audit {
+    /// Signs tree heads.
+    pub key: AuthorityKey,
+    /// Between two heads, if there is anything new.
+    pub interval: Duration,
+}
+
+impl PartialEq for Audit {
+    fn eq(&self, other: &Audit) -> bool {
+        self.key.public_key() == other.key.public_key() && self.interval == other.interval
     }
 }
 

@@ -22,6 +22,7 @@ use super::history::History;
 use super::ledger::LedgerView;
 use super::market::book::{Booking, Order};
 use super::market::trading::Trading;
+use super::notary::NotaryView;
 use super::otlp::OtlpView;
 use super::pulse::Pulse;
 use super::registry::Registry;
@@ -88,6 +89,8 @@ pub struct Desk {
     pub ledger: Option<LedgerView>,
     /// How exports to a collector fare, if there is one.
     pub otlp: Option<OtlpView>,
+    /// How its signer stands, if there is one.
+    pub notary: Option<Arc<NotaryView>>,
     slots: Vec<Arc<HistogramSlot>>,
     registry: Registry,
     /// What an endpoint's counters stood at when it got its id: successes and failures.
@@ -155,6 +158,7 @@ impl Desk {
             call_lately: Lately::default(),
             ledger: None,
             otlp: None,
+            notary: None,
             slots,
             registry,
             baselines: HashMap::new(),

@@ -13,6 +13,7 @@ pub mod health;
 pub mod history;
 pub mod ledger;
 pub mod market;
+pub mod notary;
 pub mod office;
 pub mod otlp;
 pub mod pages;

@@ -24,6 +24,7 @@ use super::handover::{Estate, Heir, UpgradeError};
 use super::health::check::{Checkup, Visit, check};
 use super::ledger::LedgerView;
 use super::market::store::Store;
+use super::notary::NotaryView;
 use super::otlp::OtlpView;
 use super::pulse::LOOK_EVERY;
 use super::reload::{ReloadError, check_live};
@@ -180,9 +181,10 @@ impl Office {
         Arc::clone(self.desk.names())
     }
 
-    /// Has the admin plane show how the ledger stands.
-    pub fn watch_ledger(&mut self, ledger: LedgerView) {
+    /// Has the admin plane show how the ledger stands, and who signs it.
+    pub fn watch_ledger(&mut self, ledger: LedgerView, notary: Option<Arc<NotaryView>>) {
         self.desk.ledger = Some(ledger);
+        self.desk.notary = notary;
     }
 
     /// Has the admin plane show how exports to a collector fare.

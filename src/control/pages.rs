@@ -1,5 +1,6 @@
 //! What the admin plane shows, made from the desk.
 
+mod audit;
 mod history;
 mod ledger;
 pub mod market;

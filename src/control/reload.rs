@@ -54,6 +54,7 @@ pub fn check_live(old: &Config, new: &Config, now: Timestamp) -> Result<(), Relo
         ),
         ("ledger", old.ledger != new.ledger),
         ("otlp", old.otlp != new.otlp),
+        ("audit", old.audit != new.audit),
         ("log.format", old.log.format != new.log.format),
         ("log.level", old.log.level != new.log.level),
     ];

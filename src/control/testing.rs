@@ -173,6 +173,7 @@ pub fn config() -> Config {
         },
         ledger: None,
         otlp: None,
+        audit: None,
         log: Log {
             format: LogFormat::Json,
             level: tracing::Level::INFO,

@@ -19,9 +19,15 @@ const ATTEMPT_BYTES: usize = 24;
 /// Bytes of each text at most: what is longer is cut.
 pub const TEXT_BYTES_MAX: usize = 128;
 
+/// Bytes of the residency at most, which are 31 jurisdictions: what is longer is cut.
+pub const RESIDENCY_BYTES_MAX: usize = 250;
+
 /// Bytes that a payload with so many attempts takes at most.
 pub const fn payload_bytes_max(attempts: usize) -> usize {
-    FIXED_BYTES + 5 * TEXT_BYTES_MAX + attempts * (ATTEMPT_BYTES + 2 * TEXT_BYTES_MAX)
+    FIXED_BYTES
+        + 4 * TEXT_BYTES_MAX
+        + RESIDENCY_BYTES_MAX
+        + attempts * (ATTEMPT_BYTES + 2 * TEXT_BYTES_MAX)
 }
 
 /// One call, but for its attempts.
@@ -83,6 +89,8 @@ pub struct Attempt<'e> {
     pub provider: &'e str,
     /// The endpoint's host and port.
     pub endpoint: &'e str,
+    /// Where the provider is: ISO 3166-1 alpha-2, lower case.
+    pub jurisdiction: Option<[u8; 2]>,
 }
 
 /// A call and its attempts, read.
@@ -104,7 +112,11 @@ const SERVED: u8 = 32;
 
 /// As much of a text as an entry has room for.
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+    cut_to(text, TEXT_BYTES_MAX)
+}
+
+fn cut_to(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }
 
 /// Writes an entry. None if there is no room, or it has more than 255 attempts.
@@ -116,13 +128,12 @@ pub fn encode<'a>(
     attempts: impl Iterator<Item = Attempt<'a>>,
 ) -> Option<()> {
     let texts = [
-        call.code,
-        call.request_id,
-        call.residency,
-        call.key,
-        call.capability,
-    ]
-    .map(cut);
+        cut(call.code),
+        cut(call.request_id),
+        cut_to(call.residency, RESIDENCY_BYTES_MAX),
+        cut(call.key),
+        cut(call.capability),
+    ];
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     let flags = flag(call.ttft_us.is_some(), HAS_TTFT)
         | flag(call.tokens.is_some(), HAS_TOKENS)
@@ -176,6 +187,7 @@ fn encode_attempt(pen: &mut Pen<'_>, attempt: &Attempt<'_>) -> Option<()> {
     fixed[1] = provider.len() as u8;
     fixed[2] = endpoint.len() as u8;
     fixed[4..6].copy_from_slice(&attempt.status.to_le_bytes());
+    fixed[6..8].copy_from_slice(&attempt.jurisdiction.unwrap_or_default());
     fixed[8..16].copy_from_slice(&attempt.after_us.to_le_bytes());
     fixed[16..].copy_from_slice(&attempt.took_us.to_le_bytes());
     pen.bytes(&fixed)?;
@@ -268,6 +280,7 @@ impl<'e> Attempts<'e> {
             number => Some(result_of(number)?),
         };
         let (provider, endpoint) = (usize::from(fixed[1]), usize::from(fixed[2]));
+        let jurisdiction = [fixed[6], fixed[7]];
         Some(Attempt {
             result,
             status: u16::from_le_bytes([fixed[4], fixed[5]]),
@@ -277,6 +290,7 @@ impl<'e> Attempts<'e> {
                 .map(|it| u64::from_le_bytes(*it))?,
             provider: self.eye.text(provider)?,
             endpoint: self.eye.text(endpoint)?,
+            jurisdiction: (jurisdiction != [0; 2]).then_some(jurisdiction),
         })
     }
 

@@ -6,19 +6,27 @@
 //! - A frame carries an entry, or what [amends](frame::Kind::Amendment) one. Its checksum tells a
 //!   whole one from a torn one, its serial number shows when one is missing.
 //! - A segment is a [`Header`] and frames, one core's, in the order in which calls ended.
+//! - What was written is a [`Leaf`] of a [Merkle tree](merkle), whose heads are signed: [`tree`] is the
+//!   file that has them.
 
 pub mod amount;
+pub mod border;
 mod bytes;
 pub mod entry;
 pub mod frame;
 pub mod id;
+pub mod leaf;
 pub mod merge;
+pub mod merkle;
 pub mod scan;
 pub mod segment;
+pub mod tree;
 
 pub use amount::Amount;
+pub use border::Border;
 pub use entry::{Attempt, Call, Entry};
 pub use id::{EntryId, RunId};
+pub use leaf::Leaf;
 pub use scan::{Found, Scan};
 pub use segment::Header;
 

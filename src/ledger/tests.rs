@@ -39,6 +39,7 @@ const ATTEMPTS: [Attempt<'static>; 2] = [
         took_us: 900,
         provider: "vendor-us",
         endpoint: "vendor.example:443",
+        jurisdiction: Some(*b"us"),
     },
     Attempt {
         result: None,
@@ -47,6 +48,7 @@ const ATTEMPTS: [Attempt<'static>; 2] = [
         took_us: 5,
         provider: "aloomu",
         endpoint: "127.0.0.1:9101",
+        jurisdiction: None,
     },
 ];
 
@@ -141,7 +143,7 @@ fn the_bytes_of_version_1_stay_what_they_are() {
         "61752d6f6e6c79",
         "61636d65",
         "736d617274",
-        "06091200f7010000",
+        "06091200f7017573",
         "2800000000000000",
         "8403000000000000",
         "76656e646f722d7573",

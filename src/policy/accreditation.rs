@@ -141,6 +141,30 @@ impl PublicKey {
         Ok(PublicKey(key))
     }
 
+    /// The key of 32 bytes, as RFC 8032 has it.
+    ///
+    /// # Errors
+    /// They are none, or of small order.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<PublicKey, KeyError> {
+        let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Public)?;
+        match key.is_weak() {
+            true => Err(KeyError::Public),
+            false => Ok(PublicKey(key)),
+        }
+    }
+
+    /// The 32 bytes of RFC 8032.
+    pub fn bytes(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// Whether its private half has signed these bytes. What they are about has to stand in them: a
+    /// key may sign more than one kind of statement.
+    pub fn has_signed(&self, bytes: &[u8], signature: &[u8; 64]) -> bool {
+        let signature = Signature::from_bytes(signature);
+        self.0.verify_strict(bytes, &signature).is_ok()
+    }
+
     /// Base64 SubjectPublicKeyInfo.
     pub fn encode(&self) -> Result<String, KeyError> {
         let der = self.0.to_public_key_der().map_err(|_| KeyError::Public)?;
@@ -174,6 +198,11 @@ impl AuthorityKey {
         bytes
             .to_pkcs8_pem(LineEnding::LF)
             .map_err(|_| KeyError::Private)
+    }
+
+    /// Ed25519 over these bytes, which say what they are about.
+    pub fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
+        self.0.sign(bytes).to_bytes()
     }
 
     /// The public half.

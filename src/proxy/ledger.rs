@@ -10,6 +10,7 @@ use crate::ledger::segment::HEADER_BYTES;
 use crate::ledger::{Attempt, Call, EntryId, RunId, entry};
 use crate::tables::LedgerLink;
 use crate::tables::ledger::{Sheet, Standing, Tally};
+use crate::telemetry::InlineText;
 
 /// Frames that a call can need: its entry, and what amends it.
 const FRAMES_PER_CALL: usize = 2;
@@ -30,7 +31,12 @@ pub struct Ledger {
     serial: u64,
     /// Calls begun.
     calls: u64,
+    /// What the ids of its calls begin with.
+    prefix: InlineText<32>,
 }
+
+/// An id as text: 24 digits, and two numbers.
+pub type Receipt = InlineText<56>;
 
 /// Bytes that a call with so many attempts can need.
 const fn need(attempts: usize) -> usize {
@@ -51,6 +57,7 @@ impl Ledger {
             at: HEADER_BYTES,
             serial: 0,
             calls: 0,
+            prefix: InlineText::new(format!("{}-{core}-", link.run).as_bytes()),
         }
     }
 
@@ -64,6 +71,18 @@ impl Ledger {
             core: self.core,
             call,
         }
+    }
+
+    /// The text of an id of this core's.
+    #[inline]
+    pub fn receipt(&self, id: EntryId) -> Receipt {
+        let mut text = [0; 56];
+        let mut digits = itoa::Buffer::new();
+        let (prefix, call) = (self.prefix.as_bytes(), digits.format(id.call).as_bytes());
+        let end = prefix.len() + call.len();
+        text[..prefix.len()].copy_from_slice(prefix);
+        text[prefix.len()..end].copy_from_slice(call);
+        InlineText::new(&text[..end])
     }
 
     /// Whether there is room for the entries of so many calls of so many attempts each.

@@ -8,10 +8,12 @@ use super::admission::Admission;
 use super::conclude::Tried;
 use super::core::{Core, HttpDate};
 use super::leases::{Allowance, Exhausted};
+use super::ledger::Receipt;
 use super::targets::Permit;
 use super::verdict::Verdict;
 use crate::base::{Moment, ProviderId};
 use crate::ledger::EntryId;
+use crate::ledger::entry::RESIDENCY_BYTES_MAX;
 use crate::ledger::frame::Kind;
 use crate::market::Supply;
 use crate::openai::{ErrorCode, Usage};
@@ -50,7 +52,7 @@ pub struct Settlement<'c> {
     entered: Option<Entered>,
     tries: Tries,
     /// The effective residency as a field value, longer than the access log has it.
-    residency: InlineText<128>,
+    residency: InlineText<RESIDENCY_BYTES_MAX>,
     /// What is asked for, as OpenTelemetry calls it, once that is known.
     operation: Option<&'static str>,
     /// If the call is recorded as spans.
@@ -130,6 +132,12 @@ impl<'c> Settlement<'c> {
     /// The call has waited for a slot, so much longer.
     pub fn has_waited(&mut self, us: u64) {
         self.record.waited_us += us;
+    }
+
+    /// What its entry in the ledger is called, for `x-sovereign-receipt`; None if there is no ledger.
+    pub fn receipt(&self) -> Option<Receipt> {
+        let ledger = self.core.ledger.as_ref()?.try_borrow().ok()?;
+        Some(ledger.receipt(self.id?))
     }
 
     /// Milliseconds since then, for `openai-processing-ms`.
@@ -457,6 +465,12 @@ impl<'c> Attempt<'c> {
         self.core.conclude(self.tried(), &self.permit, verdict, now);
         now
     }
+}
+
+/// A jurisdiction's code, as an entry has it.
+fn letters(jurisdiction: Jurisdiction) -> [u8; 2] {
+    let code = jurisdiction.code().as_bytes().first_chunk();
+    code.copied().unwrap_or_default()
 }
 
 impl Drop for Attempt<'_> {

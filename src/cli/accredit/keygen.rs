@@ -29,7 +29,7 @@ pub(in crate::cli) struct Arguments {
     out: PathBuf,
 }
 
-pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+pub(in crate::cli) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let path = &arguments.out;
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed)?;

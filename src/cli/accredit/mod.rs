@@ -1,7 +1,7 @@
 //! `srpd accredit …`: what an authority does, and how anybody checks it.
 
 mod grounds;
-mod keygen;
+pub(super) mod keygen;
 mod sign;
 mod test;
 mod verify;

@@ -69,7 +69,7 @@ impl Report {
 ///
 /// # Errors
 /// The directory or a file can't be read, or what `see` says.
-pub fn read(
+pub(super) fn read(
     directory: &Path,
     filter: &Filter,
     mut see: impl FnMut(Record<'_>) -> Result<bool, Failure>,

@@ -15,37 +15,38 @@ const UNFINISHED: &str = "unfinished";
 
 /// An entry, as it is shown. What isn't known is null.
 #[derive(Serialize)]
-pub(super) struct Line<'e> {
-    pub(super) id: String,
-    pub(super) request_id: &'e str,
-    pub(super) began: String,
-    pub(super) key: Option<&'e str>,
-    pub(super) capability: Option<&'e str>,
-    pub(super) residency: Option<&'e str>,
-    pub(super) supply: Option<&'static str>,
-    pub(super) price: Option<String>,
-    pub(super) currency: Option<String>,
-    pub(super) cost: Option<String>,
-    pub(super) jurisdiction: Option<String>,
-    pub(super) provider: Option<&'e str>,
-    pub(super) status: u16,
-    pub(super) outcome: &'static str,
-    pub(super) code: Option<&'e str>,
-    pub(super) stream: bool,
-    pub(super) input_tokens: Option<u64>,
-    pub(super) output_tokens: Option<u64>,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
-    pub(super) ttft_us: Option<u64>,
-    pub(super) total_us: u64,
+pub(in crate::cli) struct Line<'e> {
+    pub(in crate::cli) id: String,
+    pub(in crate::cli) request_id: &'e str,
+    pub(in crate::cli) began: String,
+    pub(in crate::cli) key: Option<&'e str>,
+    pub(in crate::cli) capability: Option<&'e str>,
+    pub(in crate::cli) residency: Option<&'e str>,
+    pub(in crate::cli) supply: Option<&'static str>,
+    pub(in crate::cli) price: Option<String>,
+    pub(in crate::cli) currency: Option<String>,
+    pub(in crate::cli) cost: Option<String>,
+    pub(in crate::cli) jurisdiction: Option<String>,
+    pub(in crate::cli) provider: Option<&'e str>,
+    pub(in crate::cli) status: u16,
+    pub(in crate::cli) outcome: &'static str,
+    pub(in crate::cli) code: Option<&'e str>,
+    pub(in crate::cli) stream: bool,
+    pub(in crate::cli) input_tokens: Option<u64>,
+    pub(in crate::cli) output_tokens: Option<u64>,
+    pub(in crate::cli) bytes_in: u64,
+    pub(in crate::cli) bytes_out: u64,
+    pub(in crate::cli) ttft_us: Option<u64>,
+    pub(in crate::cli) total_us: u64,
     #[serde(serialize_with = "attempts")]
-    pub(super) attempts: Vec<Attempt<'e>>,
+    pub(in crate::cli) attempts: Vec<Attempt<'e>>,
 }
 
 #[derive(Serialize)]
 struct Tried<'e> {
     provider: &'e str,
     endpoint: &'e str,
+    jurisdiction: Option<String>,
     result: &'static str,
     status: Option<u16>,
     after_us: u64,
@@ -56,6 +57,7 @@ fn attempts<S: Serializer>(list: &[Attempt<'_>], serializer: S) -> Result<S::Ok,
     serializer.collect_seq(list.iter().map(|attempt| Tried {
         provider: attempt.provider,
         endpoint: attempt.endpoint,
+        jurisdiction: attempt.jurisdiction.and_then(|code| letters(&code)),
         result: attempt.result.map_or(UNFINISHED, |it| it.label()),
         status: (attempt.status != 0).then_some(attempt.status),
         after_us: attempt.after_us,
@@ -68,25 +70,25 @@ fn named(text: &str) -> Option<&str> {
 }
 
 /// Letters, if there are any.
-pub(super) fn letters(code: &[u8]) -> Option<String> {
+pub(in crate::cli) fn letters(code: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(code);
     let text = text.trim_end_matches('\0');
     named(text).map(str::to_owned)
 }
 
 /// A point in time as RFC 3339 has it.
-pub(super) fn time(unix_us: i64) -> String {
+pub(in crate::cli) fn time(unix_us: i64) -> String {
     let time = Timestamp::from_microsecond(unix_us);
     time.map_or_else(|_| unix_us.to_string(), |time| format!("{time:.6}"))
 }
 
 /// What a call was dispatched as.
-pub(super) fn supply(price: Option<u64>, firm: bool) -> Option<&'static str> {
+pub(in crate::cli) fn supply(price: Option<u64>, firm: bool) -> Option<&'static str> {
     price.map(|_| if firm { "firm" } else { "floating" })
 }
 
 impl<'e> Line<'e> {
-    pub(super) fn of(record: &Record<'e>) -> Line<'e> {
+    pub(in crate::cli) fn of(record: &Record<'e>) -> Line<'e> {
         let (entry, call) = (&record.entry, &record.entry.call);
         Line {
             id: record.id().to_string(),
@@ -119,14 +121,14 @@ impl<'e> Line<'e> {
     }
 
     /// As one line.
-    pub(super) fn write(&self, out: &mut dyn Write) -> Result<(), Failure> {
+    pub(in crate::cli) fn write(&self, out: &mut dyn Write) -> Result<(), Failure> {
         serde_json::to_writer(&mut *out, self).map_err(std::io::Error::from)?;
         out.write_all(b"\n")?;
         Ok(())
     }
 
     /// The attempts as one text.
-    pub(super) fn attempts_text(&self) -> String {
+    pub(in crate::cli) fn attempts_text(&self) -> String {
         let attempts = self.attempts.iter().map(|attempt| {
             let result = attempt.result.map_or(UNFINISHED, |it| it.label());
             format!("{}={result}", attempt.provider)

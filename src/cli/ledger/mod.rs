@@ -1,10 +1,10 @@
 //! `srpd ledger tail|query|sum|export`: reads the segments themselves, whether their writer is alive
 //! or not. It needs no instance, and disturbs none.
 
-mod book;
+pub(in crate::cli) mod book;
 mod export;
 mod filter;
-mod line;
+pub(in crate::cli) mod line;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod sum;
@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use super::Failure;
 use crate::config;
+use crate::policy::accreditation::PublicKey;
 use book::Report;
 use filter::Filter;
 use line::Line;
@@ -55,7 +56,7 @@ pub(super) enum Command {
 
 /// Where the ledger is.
 #[derive(clap::Args)]
-pub(super) struct Source {
+pub(in crate::cli) struct Source {
     /// The configuration whose [ledger] is read
     #[arg(long, value_name = "FILE", env = "SRPD_CONFIG", value_hint = ValueHint::FilePath, required_unless_present = "directory")]
     config: Option<PathBuf>,
@@ -65,9 +66,14 @@ pub(super) struct Source {
 }
 
 impl Source {
-    fn directory(&self) -> Result<PathBuf, Failure> {
+    pub(in crate::cli) fn directory(&self) -> Result<PathBuf, Failure> {
+        Ok(self.open()?.0)
+    }
+
+    /// The directory, and who signs what is in it, as far as the configuration says so.
+    pub(in crate::cli) fn open(&self) -> Result<(PathBuf, Option<PublicKey>), Failure> {
         if let Some(directory) = &self.directory {
-            return Ok(directory.clone());
+            return Ok((directory.clone(), None));
         }
         let path = self.config.clone().unwrap_or_default();
         let config = config::load(&path, Timestamp::now())?;
@@ -75,7 +81,8 @@ impl Source {
             path,
             message: "expected a table [ledger]".to_owned(),
         })?;
-        Ok(ledger.directory)
+        let signer = config.audit.map(|audit| audit.key.public_key());
+        Ok((ledger.directory, signer))
     }
 }
 

@@ -56,6 +56,7 @@ fn segment(directory: &Path, number: u32, ending: &str, frames: &[(u64, Kind, Ca
         took_us: 2,
         provider: "aloomu",
         endpoint: "127.0.0.1:9101",
+        jurisdiction: Some(*b"au"),
     };
     for (serial, kind, call) in frames {
         let written = frame::write(&mut bytes[at..], *serial, |pen| {

@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::LedgerView;
 use super::files::make_directory;
 use super::recovery::recover;
-use super::retention::retain;
+use super::retention::{Noted, retain};
 use super::segment::Segment;
 use crate::config::{Config, Ledger, OnFailure};
 use crate::ledger::{Header, RunId};
@@ -100,6 +100,8 @@ pub struct Clerk {
     config: Ledger,
     parts: Vec<Part>,
     standing: Arc<Standing>,
+    /// What is in the tree, if there is one.
+    noted: Option<Arc<Noted>>,
     retry_at: Instant,
     synced_at: Instant,
     tidied_at: Instant,
@@ -107,13 +109,14 @@ pub struct Clerk {
 
 impl Clerk {
     /// Puts the directory in order and has the first sheets of so many cores ready. None if the
-    /// configuration has no ledger.
+    /// configuration has no ledger. With `noted`, only what is noted there is ever removed.
     ///
     /// # Errors
     /// [`LedgerError`]
     pub fn open(
         config: &Config,
         cores: usize,
+        noted: Option<Arc<Noted>>,
     ) -> Result<Option<(Clerk, Vec<LedgerLink>, LedgerView)>, LedgerError> {
         let Some(ledger) = config.ledger.clone() else {
             return Ok(None);
@@ -121,7 +124,7 @@ impl Clerk {
         let standing = Arc::new(Standing::default());
         make_directory(&ledger.directory)
             .and_then(|()| recover(&ledger.directory, &standing))
-            .and_then(|()| retain(&ledger.directory, &ledger, &standing))
+            .and_then(|()| retain(&ledger.directory, &ledger, noted.as_deref(), &standing))
             .map_err(|error| LedgerError::Directory {
                 path: ledger.directory.clone(),
                 error,
@@ -132,6 +135,7 @@ impl Clerk {
             config: ledger,
             parts: Vec::with_capacity(cores),
             standing: Arc::clone(&standing),
+            noted,
             retry_at: Instant::now(),
             synced_at: Instant::now(),
             tidied_at: Instant::now(),
@@ -267,8 +271,14 @@ impl Clerk {
 
     fn tidy(&self) {
         let directory = &self.config.directory;
-        let tidied = recover(directory, &self.standing)
-            .and_then(|()| retain(directory, &self.config, &self.standing));
+        let tidied = recover(directory, &self.standing).and_then(|()| {
+            retain(
+                directory,
+                &self.config,
+                self.noted.as_deref(),
+                &self.standing,
+            )
+        });
         if let Err(error) = tidied {
             tracing::error!(directory = %directory.display(), %error, "ledger: can't be tidied");
         }

@@ -5,7 +5,7 @@
 mod clerk;
 pub mod files;
 mod recovery;
-mod retention;
+pub mod retention;
 mod segment;
 
 pub use clerk::{Clerk, ClerkHandle, LedgerError};

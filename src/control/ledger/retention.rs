@@ -1,13 +1,41 @@
 //! What is too old, or too much.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::files::segments;
 use crate::config;
+use crate::ledger::RunId;
 use crate::tables::ledger::Standing;
+
+/// Which segments are in the tree of `[audit]`: others must not be removed.
+#[derive(Debug, Default)]
+pub struct Noted(Mutex<BTreeMap<String, u32>>);
+
+impl Noted {
+    /// For each core of each run, the number of the first segment that isn't.
+    pub fn set(&self, parts: impl Iterator<Item = (RunId, u16, u32)>) {
+        let named = parts.map(|(run, core, next)| (format!("{run}-{core:03}"), next));
+        let named = named.collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = named;
+    }
+
+    /// Whether all of a segment is.
+    fn has(&self, path: &Path) -> bool {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let parts = stem.and_then(|stem| stem.rsplit_once('-'));
+        let Some((part, Ok(number))) = parts.map(|(part, number)| (part, number.parse::<u32>()))
+        else {
+            return false;
+        };
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.get(part).is_some_and(|next| number < *next)
+    }
+}
 
 /// A segment as retention sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +46,8 @@ pub struct Kept {
     pub bytes: u64,
     /// How long nothing has been written to it.
     pub age: Duration,
-    /// It can't be removed: somebody writes it.
-    pub live: bool,
+    /// It can't be removed: somebody writes it, or its entries aren't in the tree yet.
+    pub kept: bool,
 }
 
 const DAY: Duration = Duration::from_hours(24);
@@ -30,7 +58,7 @@ pub fn doomed(mut all: Vec<Kept>, keep_days: Option<u32>, bytes_max: Option<u64>
     all.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.path.cmp(&b.path)));
     let mut left: u64 = all.iter().map(|kept| kept.bytes).sum();
     let mut gone = Vec::new();
-    for kept in all.into_iter().filter(|kept| !kept.live) {
+    for kept in all.into_iter().filter(|kept| !kept.kept) {
         let old = keep_days.is_some_and(|days| kept.age >= DAY * days);
         let much = bytes_max.is_some_and(|most| left > most);
         if old || much {
@@ -45,7 +73,12 @@ pub fn doomed(mut all: Vec<Kept>, keep_days: Option<u32>, bytes_max: Option<u64>
 ///
 /// # Errors
 /// The directory can't be read. A segment that can't be removed is a word in the log.
-pub fn retain(directory: &Path, config: &config::Ledger, standing: &Standing) -> io::Result<()> {
+pub fn retain(
+    directory: &Path,
+    config: &config::Ledger,
+    noted: Option<&Noted>,
+    standing: &Standing,
+) -> io::Result<()> {
     let now = SystemTime::now();
     let mut all = Vec::new();
     for segment in segments(directory)? {
@@ -54,11 +87,12 @@ pub fn retain(directory: &Path, config: &config::Ledger, standing: &Standing) ->
             continue;
         };
         let age = now.duration_since(metadata.modified()?).unwrap_or_default();
+        let awaited = noted.is_some_and(|noted| !noted.has(&segment.path));
         all.push(Kept {
             path: segment.path,
             bytes: metadata.len(),
             age,
-            live: segment.live,
+            kept: segment.live || awaited,
         });
     }
     let total: u64 = all.iter().map(|kept| kept.bytes).sum();

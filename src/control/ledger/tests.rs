@@ -178,11 +178,11 @@ fn what_is_no_segment_is_left_as_it_is() {
 #[test]
 fn retention_takes_the_old_then_the_oldest_and_never_what_is_in_use() {
     const DAY: Duration = Duration::from_hours(24);
-    let kept = |name: &str, days: u32, live| Kept {
+    let kept = |name: &str, days: u32, kept| Kept {
         path: name.into(),
         bytes: 100,
         age: DAY * days,
-        live,
+        kept,
     };
     let all = || {
         vec![

@@ -116,6 +116,7 @@ fn line(tried: &Try, started: Moment) -> Attempt<'_> {
         took_us: tried.took_us,
         provider: text(&tried.provider),
         endpoint: text(&tried.endpoint),
+        jurisdiction: Some(super::letters(tried.jurisdiction)),
     }
 }
 

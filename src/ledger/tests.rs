@@ -381,3 +381,111 @@ proptest! {
         prop_assert!(scan.end() <= bytes.len() && scan.end() + scan.torn() <= bytes.len());
     }
 }
+
+#[test]
+fn a_call_is_inside_if_everybody_who_was_tried_is_allowed() {
+    let border = |residency: &str, served: Option<[u8; 2]>, tried: &[Option<[u8; 2]>]| {
+        let call = Call {
+            residency,
+            served: served.is_some(),
+            jurisdiction: served,
+            ..CALL
+        };
+        let attempts = tried.iter().map(|place| Attempt {
+            jurisdiction: *place,
+            ..ATTEMPTS[0]
+        });
+        let mut place = vec![0; 64 * 1024];
+        let written = frame::write(&mut place, 0, |pen| {
+            entry::encode(pen, Kind::Entry, &call, attempts)
+        });
+        let length = written.expect("room").length as usize;
+        let entry = Entry::decode(&place[16..16 + length]).expect("an entry");
+        entry.border()
+    };
+    let [au, nz, us] = [*b"au", *b"nz", *b"us"].map(Some);
+    let both = "au-only,nz-only";
+    assert_eq!(border(both, nz, &[au, nz]), Border::Inside);
+    assert_eq!(border("any", us, &[us, None]), Border::Inside);
+    assert_eq!(border("", None, &[]), Border::Inside);
+    assert_eq!(border(both, us, &[us]), Border::Outside(*b"us"));
+    // It was served at home, after somebody abroad had had it.
+    assert_eq!(border("au-only", au, &[us, au]), Border::Outside(*b"us"));
+    assert_eq!(border("au-only", None, &[us]), Border::Outside(*b"us"));
+    assert_eq!(border("au-only", au, &[None, au]), Border::Unknown);
+    assert_eq!(border("", None, &[au]), Border::Unknown);
+    assert_eq!(border("a-only", au, &[au]), Border::Outside(*b"au"));
+    // Cut: what is left of it says who is allowed, and not who isn't.
+    let long = "nz-only,".repeat(40);
+    assert_eq!(border(&long, nz, &[nz]), Border::Inside);
+    assert_eq!(border(&long, us, &[us]), Border::Unknown);
+    let (whole, more) = ("nz-only,".repeat(31), "nz-only,".repeat(30));
+    assert_eq!(
+        border(whole.trim_end_matches(','), us, &[us]),
+        Border::Outside(*b"us")
+    );
+    assert_eq!(
+        border(&format!("{more}us-only,nz-"), us, &[us]),
+        Border::Inside
+    );
+}
+
+proptest! {
+    #[test]
+    fn records_of_a_tree_are_read_as_they_were_written_and_nothing_else_is(
+        spans in prop::collection::vec(1..5_u32, 1..6), cut in any::<prop::sample::Index>(), bit in 0..8_u8,
+    ) {
+        use super::tree::{self, Head, Record, Signed, Span, TreeId};
+        let leaves: u32 = spans.iter().sum();
+        let tree = TreeId([3; 16]);
+        let head = Head { tree, size: u64::from(leaves) + 7, root: [4; 32], at_ms: -1 };
+        let span = |count: &u32| Span { run: HEADER.run, core: 2, segment: 1, count: *count, first: 9, end: 640 };
+        let record = Record {
+            signed: Signed { head, key: [5; 32], signature: [6; 64] },
+            spans: spans.iter().map(span).collect(),
+            leaves: (0..leaves).map(|it| [it as u8; 32]).collect(),
+        };
+        let bytes = record.encode();
+        prop_assert_eq!(bytes.len(), record.encoded_bytes());
+        let (start, payload) = bytes.split_first_chunk::<8>().expect("a head");
+        prop_assert_eq!(tree::announced(start), Some(payload.len()));
+        prop_assert!(tree::is_whole(start, payload));
+        prop_assert_eq!(Record::decode(tree, payload), Some(record));
+        prop_assert!(tree::has_record(&[&[0; 24][..], &bytes].concat()));
+        let mut changed = bytes.clone();
+        let at = cut.index(bytes.len());
+        changed[at] ^= 1 << bit;
+        prop_assert!(!tree::has_record(&changed));
+        prop_assert!(!tree::has_record(&bytes[..at]));
+    }
+}
+
+#[test]
+fn what_is_hashed_and_signed_stays_what_it_is() {
+    use super::tree::{Head, TreeId};
+    let leaf = Leaf::new(&HEADER, 0x0102, b"payload");
+    let bytes = leaf.bytes();
+    let origin = concat!(
+        "0102030405060708090a0b0c",
+        "0300",
+        "6175",
+        "415544",
+        "00",
+        "0201000000000000"
+    );
+    assert_eq!(super::tree::hex(&bytes[..28]), origin);
+    assert_eq!(&bytes[28..], b"payload");
+    assert_eq!(Leaf::decode(&bytes), Some(leaf));
+    let head = Head {
+        tree: TreeId([0xab; 16]),
+        size: 12,
+        root: [0xcd; 32],
+        at_ms: 1_790_000_000_123,
+    };
+    let expected = format!(
+        "srp-tree-head\n1:1,32:{},2:12,64:{},13:1790000000123,",
+        "ab".repeat(16),
+        "cd".repeat(32)
+    );
+    assert_eq!(head.signed_bytes(), expected.as_bytes());
+}

@@ -4,6 +4,7 @@
 mod accredit;
 mod admin;
 mod attempts;
+mod audit;
 mod balance;
 mod bodies;
 mod bookings;

@@ -458,6 +458,24 @@ proptest! {
         prop_assert!(!tree::has_record(&changed));
         prop_assert!(!tree::has_record(&bytes[..at]));
     }
+
+    #[test]
+    fn arbitrary_bytes_of_a_tree_are_never_a_panic(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..600), spans in 0..4_u8, leaves in 0..4_u8,
+    ) {
+        use super::tree::{self, Record, TreeId};
+        let _ = (tree::has_record(&bytes), Leaf::decode(&bytes));
+        let _ = bytes.first_chunk().map(tree::read_header);
+        // Counts that could be.
+        if bytes.len() >= 152 {
+            bytes[144..152].copy_from_slice(&[spans, 0, 0, 0, leaves, 0, 0, 0]);
+        }
+        let tree = TreeId([0; 16]);
+        bytes.truncate(152 + 40 * usize::from(spans) + 32 * usize::from(leaves));
+        if let Some(record) = Record::decode(tree, &bytes) {
+            prop_assert_eq!(&record.encode()[8..], &bytes[..]);
+        }
+    }
 }
 
 #[test]

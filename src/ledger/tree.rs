@@ -135,7 +135,9 @@ impl Span {
 
     fn decode(eye: &mut Eye<'_>) -> Option<Span> {
         let (run, core) = (RunId(*eye.array()?), u16::from_le_bytes(*eye.array()?));
-        eye.array::<2>()?;
+        let [0, 0] = *eye.array()? else {
+            return None;
+        };
         Some(Span {
             run,
             core,

@@ -133,7 +133,8 @@ impl Gathered {
             if self.is_full() {
                 return Ok(());
             }
-            if !opened.sealed && !(is_over && blank) {
+            let is_through = opened.sealed || (is_over && blank);
+            if !is_through {
                 break;
             }
             if let Some(position) = self.positions.get_mut(&part) {

@@ -36,7 +36,8 @@ pub(super) enum Flaw {
     Dropped {
         part: Part,
         serials: Range<u64>,
-        at_ms: i64,
+        /// When the first and the last of them were.
+        signed_ms: (i64, i64),
     },
     /// It has a number, and was neither found nor signed: there was no room for it, or it was damaged
     /// before that.
@@ -62,13 +63,19 @@ impl fmt::Display for Flaw {
             Flaw::Dropped {
                 part: (run, core),
                 serials,
-                at_ms,
-            } => write!(
-                f,
-                "dropped: {} of {run}-{core}, signed at {}",
-                frames(serials),
-                shown(*at_ms)
-            ),
+                signed_ms: (first, last),
+            } => {
+                let frames = frames(serials);
+                write!(
+                    f,
+                    "dropped: {frames} of {run}-{core}, signed at {}",
+                    shown(*first)
+                )?;
+                match first == last {
+                    true => Ok(()),
+                    false => write!(f, " to {}", shown(*last)),
+                }
+            }
             Flaw::Unrecorded {
                 part: (run, core),
                 serials,
@@ -269,8 +276,9 @@ impl<'t> Cover<'t> {
 
     /// What was signed of a part and isn't among those that were seen.
     fn dropped(&mut self, part: Part, seen: &[Range<u64>]) {
-        let spots = self.tree.parts.get(&part).into_iter().flatten();
-        for spot in spots.filter(|spot| spot.at_ms >= self.since_ms) {
+        let (tree, since_ms) = (self.tree, self.since_ms);
+        let spots = tree.parts.get(&part).into_iter().flatten();
+        for spot in spots.filter(|spot| spot.at_ms >= since_ms) {
             let Range { start, end } = spot.serials();
             let mut at = start;
             let first = seen.partition_point(|range| range.end <= start);
@@ -281,13 +289,28 @@ impl<'t> Cover<'t> {
                 at = range.end.min(end);
             }
             gaps.push(at..end);
-            for serials in gaps.into_iter().filter(|gap| !gap.is_empty()) {
-                self.flaws.push(Flaw::Dropped {
-                    part,
-                    serials,
-                    at_ms: spot.at_ms,
-                });
+            for gap in gaps.into_iter().filter(|gap| !gap.is_empty()) {
+                self.drop_more(part, gap, spot.at_ms);
             }
+        }
+    }
+
+    /// What follows what is known to be gone is no flaw of its own.
+    fn drop_more(&mut self, of: Part, gap: Range<u64>, at_ms: i64) {
+        match self.flaws.last_mut() {
+            Some(Flaw::Dropped {
+                part,
+                serials,
+                signed_ms,
+            }) if *part == of && serials.end == gap.start => {
+                serials.end = gap.end;
+                signed_ms.1 = at_ms;
+            }
+            _ => self.flaws.push(Flaw::Dropped {
+                part: of,
+                serials: gap,
+                signed_ms: (at_ms, at_ms),
+            }),
         }
     }
 

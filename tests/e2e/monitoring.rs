@@ -18,6 +18,11 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
+/// The sample key of RFC 8410, section 10.3.
+const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+    -----END PRIVATE KEY-----\n";
+
 /// The words of a text that begin so.
 fn words<'t>(text: &'t str, beginning: &str) -> BTreeSet<&'t str> {
     let words = text.split(|it: char| !(it.is_ascii_alphanumeric() || it == '_'));
@@ -31,6 +36,10 @@ fn all_of_it(backstop: &Upstream) -> (Authority, Setup) {
         .over_tls(&authority.server())
         .more("aloomu", "capacity = 4\nhealth = {}")
         .section("ledger", "directory = \"ledger\"\nsegment_bytes = 65536")
+        .file("audit.pem", PRIVATE)
+        .section("audit", "key = { file = \"audit.pem\" }")
+        // Nobody listens there.
+        .section("otlp", "endpoint = \"http://127.0.0.1:9\"")
         .key(
             "bank",
             "bank-key",

@@ -155,10 +155,8 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         .map(|(table, name)| capability::read(table, name, &context))
         .collect();
     let keys = key::read(key_tables, &capability_names, &instance.groups);
-    let (limits, retry) = (
-        figures::limits(root.table("limits")),
-        figures::retry(root.table("retry")),
-    );
+    let limits = figures::limits(root.table("limits"));
+    let retry = figures::retry(root.table("retry"));
     let otlp = otlp::read(&root, &system_roots, surroundings);
     let log = figures::log(root.table("log"));
     let market = market::read(root.table("market"), &providers, surroundings);

@@ -72,6 +72,40 @@ impl<'b> Scan<'b> {
     }
 }
 
+/// Reads once more what is no frame in a copy of a segment that is being written: two frames may be
+/// stored while the first is being copied, and then the second is there without it. Whoever sees the
+/// second finds the first by now. `again` fills bytes anew from their place in the copy; what is no
+/// frame then either is damaged.
+///
+/// # Errors
+/// What `again` says.
+pub fn settle<E>(
+    bytes: &mut [u8],
+    from: usize,
+    mut again: impl FnMut(&mut [u8], usize) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut from, mut seen_at) = (from, None);
+    while let Some((begin, end)) = first_damage(bytes, from) {
+        if seen_at == Some(begin) {
+            from = end;
+            continue;
+        }
+        again(&mut bytes[begin..end], begin)?;
+        (from, seen_at) = (begin, Some(begin));
+    }
+    Ok(())
+}
+
+fn first_damage(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
+    let mut scan = Scan::new(bytes, from);
+    while let Some(found) = scan.next() {
+        if let Found::Damage(length) = found {
+            return Some((scan.end() - length, scan.end()));
+        }
+    }
+    None
+}
+
 /// The first place from `at` on where a frame could begin and that isn't all zeros.
 fn next_written(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = bytes.get(at..)?;

@@ -97,6 +97,34 @@ fn found(segment: &[u8]) -> (Vec<u64>, usize) {
 }
 
 #[test]
+fn a_copy_that_was_made_while_frames_were_stored_is_completed() {
+    let mut stored = segment(&numbered(0..6), 16 * 1024);
+    let frame = (frame_end(&stored, 0) - HEADER_BYTES, HEADER_BYTES);
+    let place = |number: usize| frame.1 + number * frame.0;
+    // The copy has the fifth without what was stored before it; the second is damaged for good.
+    stored[place(1) + 20] ^= 1;
+    let mut copy = stored.clone();
+    copy[place(2)..place(4)].fill(0);
+    assert_eq!(found(&copy), (vec![0, 4, 5], 3 * frame.0));
+    let mut times = 0;
+    let again = |bytes: &mut [u8], at: usize| -> Result<(), std::convert::Infallible> {
+        times += 1;
+        bytes.copy_from_slice(&stored[at..at + bytes.len()]);
+        Ok(())
+    };
+    scan::settle(&mut copy, HEADER_BYTES, again).expect("it can't fail");
+    assert_eq!(found(&copy), (vec![0, 2, 3, 4, 5], frame.0));
+    assert_eq!(times, 1);
+}
+
+/// Where the frame of this number ends.
+fn frame_end(segment: &[u8], number: usize) -> usize {
+    let mut scan = Scan::new(segment, HEADER_BYTES);
+    scan.nth(number).expect("a frame");
+    scan.end()
+}
+
+#[test]
 fn an_entry_is_read_as_it_was_written() {
     let segment = segment(&[(Kind::Amendment, CALL)], 4096);
     let Some(Found::Frame(at, frame)) = Scan::new(&segment, HEADER_BYTES).next() else {

@@ -1,8 +1,9 @@
 //! Every entry of a ledger once, in the order of runs, cores and ends, with what amends it in its
 //! place; and what is missing.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::super::Failure;
@@ -10,7 +11,7 @@ use super::filter::Filter;
 use crate::control::ledger::files::{Listed, segments};
 use crate::ledger::merge::Amendments;
 use crate::ledger::segment::{HEADER_BYTES, SEALED};
-use crate::ledger::{Entry, EntryId, Found, Header, Scan};
+use crate::ledger::{Entry, EntryId, Found, Header, Scan, scan};
 
 /// An entry, and whose.
 pub struct Record<'e> {
@@ -193,7 +194,7 @@ fn read_segment(
 pub fn load(listed: &Listed) -> Result<Option<Vec<u8>>, Failure> {
     let sealed = listed.path.with_extension(SEALED);
     for path in [&listed.path, &sealed] {
-        match fs::read(path) {
+        match read_whole(path) {
             Ok(bytes) => return Ok(Some(bytes)),
             // Sealed meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -201,6 +202,16 @@ pub fn load(listed: &Listed) -> Result<Option<Vec<u8>>, Failure> {
         }
     }
     Ok(None)
+}
+
+fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    scan::settle(&mut bytes, HEADER_BYTES, |part, at| {
+        file.read_exact_at(part, at as u64)
+    })?;
+    Ok(bytes)
 }
 
 fn header_of(listed: &Listed) -> io::Result<Header> {

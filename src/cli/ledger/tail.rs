@@ -14,7 +14,7 @@ use super::filter::Filter;
 use super::line::Line;
 use crate::control::ledger::files::{Listed, segments};
 use crate::ledger::segment::{HEADER_BYTES, SEALED};
-use crate::ledger::{Entry, Found, Header, Scan};
+use crate::ledger::{Entry, Found, Header, Scan, scan};
 
 /// Between two looks at what is new.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -125,6 +125,10 @@ fn look(
     loop {
         let count = file.read_at(&mut part, from as u64);
         let count = count.map_err(Failure::file(&listed.path))?;
+        scan::settle(&mut part[..count], 0, |bytes, at| {
+            file.read_exact_at(bytes, (from + at) as u64)
+        })
+        .map_err(Failure::file(&listed.path))?;
         let mut scan = Scan::new(&part[..count], 0);
         for found in scan.by_ref() {
             let Found::Frame(_, frame) = found else {

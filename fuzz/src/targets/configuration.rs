@@ -62,7 +62,8 @@ fn place() -> &'static Place {
 /// Reads a configuration that lies there.
 pub fn read(text: &str) -> Result<Config, ConfigErrors> {
     let place = place();
-    let env = |_: &str| Some(SECRET.to_owned());
+    // All are secrets but the place that systemd gives, which the effective configuration names.
+    let env = |name: &str| (name != "STATE_DIRECTORY").then(|| SECRET.to_owned());
     parse(text, &place.file, place.now, &env)
 }
 

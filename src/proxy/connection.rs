@@ -292,7 +292,7 @@ fn admit(
         let message = "this instance has as many calls in flight as it may hold";
         return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));
     }
-    if core.pace.is_behind(core.calls.get()) {
+    if core.pace.is_behind(core.calls.get(), settlement.started()) {
         let message = "this instance has more to do than it can";
         return Err(Rejection::new(ErrorCode::Overloaded, message).retry_after(1));
     }

@@ -20,17 +20,17 @@ const FEW: usize = 64;
 /// What a first late turn leaves room for: a quarter more calls than there are.
 const AT_FIRST: usize = 4;
 
-/// Each further one takes off what it was too long by: no less than an eighth, no more than a third.
+/// Each further one takes off what it was too long by: no less than an eighth, no more than a quarter.
 const LESS_MIN: usize = 8;
-const LESS_MAX: usize = 3;
+const LESS_MAX: usize = 4;
 
-/// Each turn in time gives a thirty-second part back.
-const MORE: usize = 32;
+/// Each turn in time gives a fifth of that part back by which it was shorter than it might have been.
+const MORE: f64 = 5.0;
 
 /// A core's pace. One late turn says little: the machine, or somebody's work, may have held the core
 /// up once. Who is late again has more to do than it can, and takes on so many calls at a time as keep
-/// it in time, found as TCP finds its window: down quickly while it is late, up slowly while it isn't,
-/// and gone once not half of it is used.
+/// it in time, found as TCP finds its window: down quickly while it is late, up more slowly while it
+/// isn't, and gone once not half of it is used.
 #[derive(Debug)]
 pub struct Pace {
     /// Later than this, a turn ends late.
@@ -52,6 +52,7 @@ impl Pace {
     /// A turn has ended, with so many `calls` in flight.
     pub fn tick(&self, now: Moment, calls: usize) {
         let late_after = self.late_after.replace(now + IN_TIME);
+        let spare = late_after.since(now).div_duration_f64(IN_TIME);
         let is_late = now > late_after;
         self.was_late.set(is_late);
         let bound = self.calls_max.get();
@@ -65,7 +66,7 @@ impl Pace {
             }
             (true, false) => (2 * FEW).max(calls + calls / AT_FIRST),
             (false, true) if calls < bound / 2 => usize::MAX,
-            (false, true) => bound + bound / MORE + 1,
+            (false, true) => bound + (bound as f64 * spare / MORE) as usize + 1,
             (false, false) => bound,
         });
     }
@@ -77,11 +78,12 @@ impl Pace {
         self.was_late.get()
     }
 
-    /// Whether so many `calls` in flight, the one that begins now among them, are more than the core
-    /// can serve in time.
+    /// Whether so many `calls` in flight, the one that begins `now` among them, are more than the core
+    /// can serve in time; or this turn, too, is late already: what it takes on only makes it longer.
     #[inline]
-    pub fn is_behind(&self, calls: usize) -> bool {
-        calls > self.calls_max.get()
+    pub fn is_behind(&self, calls: usize, now: Moment) -> bool {
+        let bound = self.calls_max.get();
+        calls > FEW && (calls > bound || bound < usize::MAX && now > self.late_after.get())
     }
 }
 
@@ -100,18 +102,25 @@ mod tests {
         pace
     }
 
+    /// Whether it is behind with so `many` at the beginning of the next turn.
+    fn takes_on_less(turns: &[u64], calls: usize, many: usize) -> bool {
+        let now = Moment(turns.iter().sum::<u64>() * 1000);
+        after(turns, calls).is_behind(many, now)
+    }
+
     #[test]
     fn a_core_that_was_held_up_once_refuses_nobody() {
-        assert!(!after(&[25, 25], 1000).is_behind(100_000));
-        assert!(!after(&[375], 1000).is_behind(100_000));
-        for held_up in [after(&[10_000], 1000), after(&[10_000, 25], 1000)] {
-            assert!(!held_up.is_behind(1000 + 250));
-        }
+        assert!(!takes_on_less(&[25, 25], 1000, 100_000));
+        assert!(!takes_on_less(&[375], 1000, 100_000));
+        assert!(!takes_on_less(&[10_000], 1000, 1000 + 250));
+        assert!(!takes_on_less(&[10_000, 25], 1000, 1000 + 250));
+        // However long the turn that held it up lasts.
+        assert!(!after(&[25], 1000).is_behind(1000, Moment(10_000_000)));
         // Who goes on as before is as free as before; so is who was held up with few calls.
         let pace = after(&[10_000], 1000);
         pace.tick(Moment(10_025_000), 600);
-        assert!(!pace.is_behind(100_000));
-        assert!(!after(&[10_000, 10_000, 10_000], 10).is_behind(FEW));
+        assert!(!pace.is_behind(100_000, Moment(10_025_000)));
+        assert!(!takes_on_less(&[10_000, 10_000, 10_000], 10, FEW));
     }
 
     #[test]
@@ -126,15 +135,20 @@ mod tests {
         let most = |turns: &[u64]| after(turns, 960).calls_max.get();
         assert_eq!(most(&[376]), 1200);
         assert_eq!(most(&[376, 376]), 840, "an eighth less at least");
-        assert_eq!(most(&[376, 10_000]), 640, "a third less at most");
+        assert_eq!(most(&[376, 10_000]), 720, "a quarter less at most");
         assert_eq!(most(&[376, 450]), 800, "what it was too late by");
         assert_eq!(most(&[376, 376, 376]), 735, "and again");
-        assert_eq!(
-            most(&[376, 376, 375]),
-            840 + 26 + 1,
-            "in time, it takes on more"
-        );
-        assert!(after(&[376, 376], 960).is_behind(841));
-        assert!(!after(&[376, 376], 960).is_behind(840));
+        assert_eq!(most(&[376, 376, 375]), 840 + 1, "just in time, one more");
+        assert_eq!(most(&[376, 376, 75]), 840 + 134 + 1, "in good time, more");
+        assert!(takes_on_less(&[376, 376], 960, 841));
+        assert!(!takes_on_less(&[376, 376], 960, 840));
+    }
+
+    #[test]
+    fn a_core_that_is_late_again_takes_on_nothing_while_its_turn_is_late_already() {
+        let pace = after(&[376], 960);
+        assert!(!pace.is_behind(FEW + 1, Moment(751_000)));
+        assert!(pace.is_behind(FEW + 1, Moment(751_001)));
+        assert!(!pace.is_behind(FEW, Moment(751_001)));
     }
 }

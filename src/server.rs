@@ -14,6 +14,7 @@ use crate::config::{Config, Cores, Driver};
 use crate::control::build::BuildError;
 use crate::control::handover::{Estate, Program};
 use crate::control::ledger::{Clerk, ClerkHandle, LedgerError, LedgerView};
+use crate::control::legacy::Legacy;
 use crate::control::notary::{Notary, NotaryHandle};
 use crate::control::otlp::{Courier, CourierHandle, OtlpView};
 use crate::control::{CoreLink, Ended, Office, OfficeHandle, Prepared, pages};
@@ -157,6 +158,7 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         links,
         access,
     } = Office::prepare(config, options.source, clock, cpus.len())?;
+    inherit(&mut office, options.line.predecessor.as_ref())?;
     let (books, ledgers) = start_ledger(ledger, &mut office)?;
     let (courier, watched) = start_courier(courier, &mut office)?;
     let (board, names) = (office.board(), office.names());
@@ -176,13 +178,12 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
     };
     let cores =
         start_cores(&common, links, (ledgers, watched), shares).inspect_err(|_| board.stop())?;
-    if let Some(predecessor) = options.line.predecessor {
-        predecessor
-            .relieve()
-            .map_err(StartError::Predecessor)
-            .inspect_err(|_| board.stop())?;
-    }
-    office.serving();
+    let predecessor = options.line.predecessor.map(Predecessor::relieve);
+    let predecessor = predecessor
+        .transpose()
+        .map_err(StartError::Predecessor)
+        .inspect_err(|_| board.stop())?;
+    office.serving(predecessor);
     let shown: Vec<String> = data.iter().map(ToString::to_string).collect();
     tracing::info!(
         data = ?shown,
@@ -201,6 +202,14 @@ pub fn start(config: Config, options: Options) -> Result<Running, StartError> {
         books,
         courier,
     })
+}
+
+/// Takes over what a predecessor has left beside its sockets, if there is one.
+fn inherit(office: &mut Office, predecessor: Option<&Predecessor>) -> Result<(), StartError> {
+    let legacy = predecessor.map(|it| Legacy::of_line(it.words()));
+    let legacy = legacy.transpose().map_err(StartError::Predecessor)?;
+    legacy.iter().for_each(|legacy| office.inherit(legacy));
+    Ok(())
 }
 
 /// Who writes the ledger and who signs it, before they are at work.

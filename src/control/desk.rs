@@ -4,10 +4,12 @@
 mod bookings;
 mod endpoints;
 mod health;
+mod legacy;
 mod sampling;
 
 use bookings::settle;
 pub use bookings::{Counter, Outcome, Tally};
+pub use legacy::Excess;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -107,6 +109,8 @@ pub struct Desk {
     probing: HashMap<Target, Moment>,
     stage: Stage,
     pending: News,
+    /// What other processes have in use, by [`Other`](super::legacy::Other).
+    foreign: [legacy::Foreign; 2],
 }
 
 impl Desk {
@@ -169,6 +173,7 @@ impl Desk {
             probing: HashMap::new(),
             stage: Stage::Serving,
             pending: News::None,
+            foreign: Default::default(),
         };
         desk.configure_targets();
         desk.configure_meters(now);
@@ -511,10 +516,11 @@ impl Desk {
         self.publish();
     }
 
-    /// Whether every core has stopped accepting, and has no call or connection left.
+    /// Whether every core has stopped accepting, and has no call or connection left, and there is
+    /// nobody to speak for.
     pub fn is_drained(&self) -> bool {
         let left = |core: &CoreMetrics| core.listeners() + core.connections() + core.in_flight();
-        self.sum(left) == 0
+        self.sum(left) == 0 && !self.speaks_for_predecessor()
     }
 
     fn publish(&mut self) {

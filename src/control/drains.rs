@@ -1,5 +1,5 @@
-//! Endpoints that get no new calls, by an operator's word. It holds across reloads, also while
-//! the endpoint is gone; a restart forgets it.
+//! Endpoints that get no new calls, by an operator's word. It holds across reloads and live
+//! upgrades, also while the endpoint is gone; a restart forgets it.
 
 use std::collections::BTreeSet;
 

@@ -5,12 +5,14 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use thiserror::Error;
 
+use super::legacy::Legacy;
 use crate::net::handed::{Handed, Successor, TAKES_OVER};
 
 /// How long a successor may take until it serves: reading its configuration, looking names up.
@@ -72,7 +74,11 @@ pub(super) struct Heir {
 
 impl Heir {
     /// Starts a successor and waits until it serves.
-    pub(super) fn start(program: &Program, sockets: &[Handed]) -> Result<Heir, UpgradeError> {
+    pub(super) fn start(
+        program: &Program,
+        sockets: &[Handed],
+        legacy: &Legacy,
+    ) -> Result<Heir, UpgradeError> {
         let (link, theirs) = Successor::new().map_err(UpgradeError::Give)?;
         let mut command = Command::new(&program.path);
         command
@@ -89,14 +95,14 @@ impl Heir {
         // With it our descriptor of the successor's end: its own is the only one left.
         drop(command);
         let mut heir = Heir { link, child };
-        match heir.prepare(sockets) {
+        match heir.prepare(sockets, legacy) {
             Ok(()) => Ok(heir),
             Err(error) => Err(heir.bury(error)),
         }
     }
 
-    fn prepare(&mut self, sockets: &[Handed]) -> io::Result<()> {
-        self.link.give(sockets)?;
+    fn prepare(&mut self, sockets: &[Handed], legacy: &Legacy) -> io::Result<()> {
+        self.link.give(sockets, &legacy.line())?;
         match self.link.is_ready(READY_WITHIN)? {
             true => Ok(()),
             false => Err(io::ErrorKind::BrokenPipe.into()),
@@ -131,6 +137,14 @@ impl Heir {
     /// It is gone.
     pub(super) fn release(&mut self) -> io::Result<()> {
         self.link.release()
+    }
+
+    /// The way to it, for what is said after that.
+    ///
+    /// # Errors
+    /// There is no descriptor for it.
+    pub(super) fn link(&self) -> io::Result<UnixStream> {
+        self.link.link()
     }
 
     /// Ends it: it isn't needed.

@@ -12,6 +12,7 @@ pub mod handover;
 pub mod health;
 pub mod history;
 pub mod ledger;
+pub mod legacy;
 pub mod market;
 pub mod notary;
 pub mod office;

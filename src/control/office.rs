@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,27 +18,27 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::admin;
 use super::build::BuildError;
 use super::desk::Desk;
-use super::discovery::Source;
 use super::discovery::resolver::Resolver;
 use super::discovery::survey::{Finding, LOOK_WITHIN, survey};
 use super::handover::{Estate, Heir, UpgradeError};
 use super::health::check::{Checkup, Visit, check};
 use super::ledger::LedgerView;
+use super::legacy::Legacy;
 use super::market::store::Store;
 use super::notary::NotaryView;
 use super::otlp::OtlpView;
 use super::pulse::LOOK_EVERY;
-use super::reload::{ReloadError, check_live};
+use super::reload::ReloadError;
 use super::signals::{self, Asked, Signals};
 use super::systemd::Systemd;
 use crate::base::{Clock, Moment};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::tables::{Board, Fact, Stage};
 use crate::telemetry::{AccessRecord, CoreMetrics, HistogramSlot, Names, access};
 
 mod life;
-
-use life::status;
+mod reloads;
+mod share;
 
 /// Facts that wait for the office at most; a core counts those that find no room.
 pub const FACTS_MAX: usize = 4096;
@@ -101,7 +102,7 @@ pub enum Ended {
 }
 
 enum Event {
-    Serving,
+    Serving(Option<UnixStream>),
     Reload,
     Upgrade,
     Drain,
@@ -179,6 +180,11 @@ impl Office {
     /// The names by id.
     pub fn names(&self) -> Arc<Names> {
         Arc::clone(self.desk.names())
+    }
+
+    /// Takes over what a predecessor has left.
+    pub fn inherit(&mut self, legacy: &Legacy) {
+        self.desk.inherit(legacy);
     }
 
     /// Has the admin plane show how the ledger stands, and who signs it.
@@ -261,9 +267,10 @@ pub struct OfficeHandle {
 }
 
 impl OfficeHandle {
-    /// The cores serve: whoever started the process is told.
-    pub fn serving(&self) {
-        self.send(Event::Serving);
+    /// The cores serve: whoever started the process is told. With the way to the process whose
+    /// place it took.
+    pub fn serving(&self, predecessor: Option<UnixStream>) {
+        self.send(Event::Serving(predecessor));
     }
 
     /// As SIGHUP: reads the configuration again.
@@ -426,7 +433,7 @@ impl Loop {
             Event::Stop => return Some(Ended::Stopped),
             Event::Drain if self.desk.borrow().is_ending() => return Some(Ended::Stopped),
             Event::Drain => self.begin_drain(),
-            Event::Serving => self.begin_serving(),
+            Event::Serving(predecessor) => self.begin_serving(predecessor),
             Event::Upgrade => self.begin_upgrade(),
             Event::Upgraded(result, _turn) => self.end_upgrade(result),
             Event::Reload => self.begin_reload(),
@@ -513,77 +520,11 @@ impl Loop {
         self.resolver_until = self.clock.now() + RESOLVER_LIFE;
     }
 
-    fn begin_reload(&mut self) {
-        if self.reloading {
-            self.reload_again = true;
-            return;
-        }
-        let Some(path) = self.source.clone() else {
-            tracing::warn!("reload asked for, but the configuration came from no file");
-            return;
-        };
-        self.reloading = true;
-        self.systemd.reloading();
-        self.send_when_done(async { Event::Loaded(load(path).await) });
-    }
-
-    /// What is new has to be known before the tables that need it are published, or a reload
-    /// would take a serving provider out for the time of a look.
-    fn look_then_use(&mut self, config: Box<Config>) {
-        let desk = self.desk.borrow();
-        if let Err(error) = check_live(&desk.config, &config, jiff::Timestamp::now()) {
-            drop(desk);
-            self.end_reload(Err(error));
-            return;
-        }
-        let unknown: Vec<Source> = desk.unknown(&config);
-        let looked_at = Rc::new(desk.supply.hosts());
-        let resolver = Rc::new(Resolver::new(&config.dns.servers));
-        self.send_when_done(async {
-            let findings = survey(unknown, looked_at, resolver, FIRST_LOOKS_WITHIN).await;
-            Event::ReadyToUse(config, findings)
-        });
-    }
-
-    fn end_reload(&mut self, result: Result<(), ReloadError>) {
-        let mut desk = self.desk.borrow_mut();
-        desk.counts.last_reload_refused = result.is_err();
-        match result {
-            Ok(()) => {
-                // From now on those of the new file are asked.
-                self.resolver_until = Moment(0);
-                desk.counts.reloads += 1;
-                for warning in &desk.config.warnings {
-                    tracing::warn!("{warning}");
-                }
-                tracing::info!(epoch = desk.board.epoch(), "configuration reloaded");
-            }
-            Err(error) => {
-                desk.counts.reload_failures += 1;
-                tracing::error!("reload refused, the configuration in force stays: {error}");
-            }
-        }
-        self.systemd.serving(&status(&desk));
-        drop(desk);
-        self.reloading = false;
-        if std::mem::take(&mut self.reload_again) {
-            self.begin_reload();
-        }
-    }
-
     fn send_when_done(&self, work: impl Future<Output = Event> + 'static) {
         let events = self.events_in.clone();
         tokio::task::spawn_local(async move {
             // If the office has ended, nobody wants to know.
             let _ = events.send(work.await).await;
         });
-    }
-}
-
-async fn load(path: PathBuf) -> Result<Box<Config>, ReloadError> {
-    let read = move || config::load(Path::new(&path), jiff::Timestamp::now());
-    match tokio::task::spawn_blocking(read).await {
-        Ok(config) => Ok(Box::new(config?)),
-        Err(error) => Err(ReloadError::Unread(error.to_string())),
     }
 }

@@ -44,6 +44,17 @@ impl Occupancy {
         Occupancy(word)
     }
 
+    /// So many calls of each kind: [`Share::Own`], [`Share::Zone`], [`Share::Floating`].
+    pub fn of([own, zone, floating]: [u32; 3]) -> Occupancy {
+        let counts = [
+            (own, Share::Own),
+            (zone, Share::Zone),
+            (floating, Share::Floating),
+        ];
+        let word = |(count, share): (u32, Share)| u64::from(count.min(SLOTS_MAX)) << share.shift();
+        Occupancy(counts.map(word).iter().sum())
+    }
+
     /// The word that stands for it.
     pub fn word(self) -> u64 {
         self.0

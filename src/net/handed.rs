@@ -3,7 +3,7 @@
 //! whose place this one takes.
 
 use std::env;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -168,8 +168,14 @@ fn listening(socket: OwnedFd) -> Result<TcpListener, String> {
     Ok(listener)
 }
 
+/// The most that a predecessor may have to say about what it leaves, bytes.
+const WORDS_MAX: u64 = 16 << 20;
+
 /// The process whose place this one takes.
-pub struct Predecessor(UnixStream);
+pub struct Predecessor {
+    link: UnixStream,
+    words: String,
+}
 
 /// The predecessor and its sockets, if there is one.
 ///
@@ -181,16 +187,16 @@ pub fn by_predecessor() -> io::Result<Option<(Predecessor, Vec<Handed>)>> {
     }
     let link = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     link.set_read_timeout(Some(ANSWER_WITHIN))?;
-    let sockets = receive(&link)?;
-    Ok(Some((Predecessor(link), sockets)))
+    let (sockets, words) = receive(&link)?;
+    Ok(Some((Predecessor { link, words }, sockets)))
 }
 
-fn receive(link: &UnixStream) -> io::Result<Vec<Handed>> {
+fn receive(link: &UnixStream) -> io::Result<(Vec<Handed>, String)> {
     let mut sockets = Vec::new();
     loop {
         let (mut tag, mut descriptor) = ([0], [-1]);
         match undisturbed(|| link.recv_with_fd(&mut tag, &mut descriptor))? {
-            (1, 0) if tag[0] == LAST => return Ok(sockets),
+            (1, 0) if tag[0] == LAST => break,
             (1, 1) => {
                 // SAFETY: the kernel has just made it for this process, and nobody else knows it.
                 let socket = unsafe { OwnedFd::from_raw_fd(descriptor[0]) };
@@ -200,6 +206,13 @@ fn receive(link: &UnixStream) -> io::Result<Vec<Handed>> {
             }
             _ => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
+    }
+    // It says nothing more before this process serves.
+    let mut words = String::new();
+    BufReader::new(link.take(WORDS_MAX)).read_line(&mut words)?;
+    match words.pop() {
+        Some('\n') => Ok((sockets, words)),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
 
@@ -215,20 +228,25 @@ fn undisturbed<T>(mut wait: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 }
 
 impl Predecessor {
-    /// Tells it that this process serves, and waits until it has let go. One that is gone has.
+    /// What it said of what it leaves beside the sockets: one line.
+    pub fn words(&self) -> &str {
+        &self.words
+    }
+
+    /// Tells it that this process serves, and waits until it has let go. One that is gone has. What
+    /// is left is the way to it, for as long as it finishes what it has begun.
     ///
     /// # Errors
     /// It doesn't answer.
-    pub fn relieve(mut self) -> io::Result<()> {
-        let mut answer = [0];
-        match self
-            .0
+    pub fn relieve(self) -> io::Result<UnixStream> {
+        let (mut link, mut answer) = (self.link, [0]);
+        match link
             .write_all(&[READY])
-            .and_then(|()| undisturbed(|| self.0.read(&mut answer)))
+            .and_then(|()| undisturbed(|| link.read(&mut answer)))
         {
             Ok(1) if answer[0] != YOURS => Err(io::Error::other("it hands nothing over")),
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok(()),
+            _ => Ok(link),
         }
     }
 }
@@ -246,16 +264,19 @@ impl Successor {
         Ok((Successor(ours), theirs.into()))
     }
 
-    /// Gives it the sockets. This process keeps its own descriptors of them.
+    /// Gives it the sockets, and one line about all else. This process keeps its own descriptors of
+    /// them.
     ///
     /// # Errors
     /// It is gone.
-    pub fn give(&mut self, sockets: &[Handed]) -> io::Result<()> {
+    pub fn give(&mut self, sockets: &[Handed], words: &str) -> io::Result<()> {
         for socket in sockets {
             let descriptor = socket.listener.as_raw_fd();
             self.0.send_with_fd(&[socket.tag()], &[descriptor])?;
         }
-        self.0.write_all(&[LAST])
+        self.0.write_all(&[LAST])?;
+        self.0.write_all(words.as_bytes())?;
+        self.0.write_all(b"\n")
     }
 
     /// Waits until it serves. False if it ended before.
@@ -275,6 +296,14 @@ impl Successor {
     /// It is gone.
     pub fn release(&mut self) -> io::Result<()> {
         self.0.write_all(&[YOURS])
+    }
+
+    /// The way to it, once it owns what it was given.
+    ///
+    /// # Errors
+    /// There is no descriptor for it.
+    pub fn link(&self) -> io::Result<UnixStream> {
+        self.0.try_clone()
     }
 }
 
@@ -306,8 +335,9 @@ mod tests {
         let waiting = TcpStream::connect(given[1].address().unwrap()).unwrap();
         let (mut successor, link) = Successor::new().unwrap();
         let link = UnixStream::from(link);
-        successor.give(&given).unwrap();
-        let got = receive(&link).unwrap();
+        successor.give(&given, "and words").unwrap();
+        let (got, words) = receive(&link).unwrap();
+        assert_eq!(words, "and words");
         let seen = |sockets: &[Handed]| -> Vec<_> {
             let seen = |it: &Handed| (it.plane, it.lent, it.address().unwrap());
             sockets.iter().map(seen).collect()
@@ -316,10 +346,16 @@ mod tests {
         drop(given);
         let (_, peer) = got[1].listener.accept().unwrap();
         assert_eq!(peer, waiting.local_addr().unwrap());
-        let relieved = std::thread::spawn(move || Predecessor(link).relieve());
+        let predecessor = Predecessor { link, words };
+        let relieved = std::thread::spawn(move || predecessor.relieve());
         assert!(successor.is_ready(ANSWER_WITHIN).unwrap());
         successor.release().unwrap();
-        relieved.join().unwrap().unwrap();
+        let mut link = relieved.join().unwrap().unwrap();
+        successor.link().unwrap().write_all(b"more").unwrap();
+        drop(successor);
+        let mut more = String::new();
+        link.read_to_string(&mut more).unwrap();
+        assert_eq!(more, "more", "until it ends");
     }
 
     #[test]
@@ -343,8 +379,8 @@ mod tests {
         let link = UnixStream::from(link);
         link.set_read_timeout(Some(ANSWER_WITHIN)).unwrap();
         let relieved = std::thread::spawn(move || {
-            receive(&link)?;
-            Predecessor(link).relieve()
+            let (_, words) = receive(&link)?;
+            Predecessor { link, words }.relieve()
         });
         let disturb = || {
             std::thread::sleep(Duration::from_millis(20));
@@ -354,7 +390,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20));
         };
         disturb();
-        successor.give(&[]).unwrap();
+        successor.give(&[], "").unwrap();
         assert!(successor.is_ready(ANSWER_WITHIN).unwrap());
         disturb();
         successor.release().unwrap();
@@ -365,7 +401,8 @@ mod tests {
     fn a_predecessor_that_is_gone_has_let_go() {
         let (successor, link) = Successor::new().unwrap();
         drop(successor);
-        Predecessor(UnixStream::from(link)).relieve().unwrap();
+        let (link, words) = (link.into(), String::new());
+        Predecessor { link, words }.relieve().unwrap();
     }
 
     #[test]

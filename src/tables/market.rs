@@ -113,6 +113,15 @@ impl Market {
             .fetch_sub(one, Ordering::SeqCst);
     }
 
+    /// Counts what another process's calls occupy `now` in place of what they did `before`. Office
+    /// only.
+    pub fn recount(&self, provider: ProviderId, before: Occupancy, now: Occupancy) {
+        let change = now.word().wrapping_sub(before.word());
+        self.floor(provider)
+            .occupancy
+            .fetch_add(change, Ordering::SeqCst);
+    }
+
     /// Slots reserved at the provider itself in this hour.
     pub fn reserved(&self, provider: ProviderId) -> u32 {
         self.floor(provider).reserved.load(Ordering::Relaxed)
@@ -275,6 +284,13 @@ impl Reserve {
         self.0.used.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// Counts what another process's calls use `now` in place of what they did `before`. Office only.
+    pub fn recount(&self, before: u32, now: u32) {
+        self.0
+            .used
+            .fetch_add(now.wrapping_sub(before), Ordering::AcqRel);
+    }
+
     /// Slots in this hour.
     #[inline]
     pub fn slots(&self) -> u32 {
@@ -318,6 +334,27 @@ mod tests {
             }
         });
         assert_eq!(market.occupancy(HERE), Occupancy::default());
+    }
+
+    #[test]
+    fn what_another_process_occupies_counts_until_it_says_otherwise() {
+        let market = Market::new(1);
+        let (none, some) = (Occupancy::default(), Occupancy::of([1, 0, 2]));
+        assert!(market.enter(HERE, Share::Floating, 4).is_some());
+        market.recount(HERE, none, some);
+        assert_eq!(market.occupancy(HERE), Occupancy::of([1, 0, 3]));
+        assert!(market.enter(HERE, Share::Floating, 4).is_none());
+        market.recount(HERE, some, Occupancy::of([2, 0, 0]));
+        assert!(market.enter(HERE, Share::Floating, 4).is_some());
+        market.recount(HERE, Occupancy::of([2, 0, 0]), none);
+        assert_eq!(market.occupancy(HERE), Occupancy::of([0, 0, 2]));
+
+        let reserve = Reserve::default();
+        reserve.set(2);
+        reserve.recount(0, 1);
+        assert!(reserve.take() && !reserve.take());
+        reserve.recount(1, 0);
+        assert_eq!(reserve.used(), 1);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod headers;
 mod health;
 mod large;
 mod ledger;
+mod legacy;
 mod limits;
 mod load;
 mod market;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use crate::balance::{begin, endless};
 use crate::support::{Ask, Client, Instance, Reply, Setup, Upstream, delta, eventually, ms};
 
-const FIRM: &str = "firm-key";
-const FLOATER: &str = "floater-key";
+pub const FIRM: &str = "firm-key";
+pub const FLOATER: &str = "floater-key";
 
 /// Reservations that hold now, whenever that is.
 fn reserved(key: &str, place: &str, slots: u32) -> String {
@@ -37,7 +37,7 @@ fn keys(setup: Setup) -> Setup {
 }
 
 /// `fleet` is all there is: the backstop has no slot that a call of `smart` could use.
-fn fleet_only(fleet: &Upstream, backstop: &Upstream) -> Setup {
+pub fn fleet_only(fleet: &Upstream, backstop: &Upstream) -> Setup {
     keys(
         Setup::bare(&backstop.url())
             .provider("fleet", "nz", &[&fleet.url()], "capacity = 2\nprice = 0.6")
@@ -53,7 +53,7 @@ fn upstreams(fleet: Reply) -> (Upstream, Upstream) {
     )
 }
 
-fn in_use(srpd: &Instance, supply: &str) -> f64 {
+pub fn in_use(srpd: &Instance, supply: &str) -> f64 {
     srpd.metric("srpd_slots", &["fleet", supply])
 }
 

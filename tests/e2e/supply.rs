@@ -309,7 +309,7 @@ fn each_address_of_a_name_can_be_an_endpoint() {
 }
 
 /// Runs `srpd drain` or `srpd endpoints` against an instance.
-fn operator(srpd: &Instance, arguments: &[&str]) -> (bool, String) {
+pub fn operator(srpd: &Instance, arguments: &[&str]) -> (bool, String) {
     let admin = srpd.admin_address().to_string();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_srpd"))
         .args(arguments)

@@ -2,11 +2,17 @@
 //! are alive, and gives its place to a successor.
 
 use std::io;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::sync::Arc;
+
+use tokio::task::spawn_local;
 
 use super::super::desk::Desk;
 use super::super::handover::{Heir, UpgradeError};
+use super::super::legacy::Other;
 use super::super::pulse::LOOK_EVERY;
+use super::share::share;
 use super::{Event, Loop};
 use crate::tables::Stage;
 
@@ -34,12 +40,27 @@ impl Loop {
         }
     }
 
-    pub(super) fn begin_serving(&mut self) {
+    pub(super) fn begin_serving(&mut self, predecessor: Option<UnixStream>) {
         self.serving = true;
+        if let Some(link) = predecessor {
+            self.share_with(Other::Predecessor, Ok(link));
+        }
         self.desk.borrow_mut().counter.is_open = true;
         self.systemd
             .keep(&self.estate.sockets, self.estate.outdated);
         self.systemd.serving(&status(&self.desk.borrow()));
+    }
+
+    /// Goes on sharing slots with another process of the instance, while both have calls.
+    fn share_with(&self, other: Other, link: io::Result<UnixStream>) {
+        let link = link.and_then(|link| {
+            link.set_nonblocking(true)?;
+            tokio::net::UnixStream::from_std(link)
+        });
+        match link {
+            Ok(link) => drop(spawn_local(share(Rc::clone(&self.desk), link, other))),
+            Err(error) => tracing::warn!(%error, ?other, "it can't be told what is in use"),
+        }
     }
 
     pub(super) fn begin_upgrade(&mut self) {
@@ -55,11 +76,13 @@ impl Loop {
         tracing::info!("upgrade: starting a successor");
         let estate = Arc::clone(&self.estate);
         let turn = Arc::clone(&self.desk.borrow().counter.turn);
+        let desk = Rc::clone(&self.desk);
         self.send_when_done(async move {
             // The successor reads what is booked: nothing may change until it is the one that
             // books, or has failed.
             let turn = turn.lock_owned().await;
-            let start = move || Heir::start(&program, &estate.sockets);
+            let legacy = desk.borrow().legacy();
+            let start = move || Heir::start(&program, &estate.sockets, &legacy);
             let started = tokio::task::spawn_blocking(start).await;
             let started =
                 started.unwrap_or_else(|error| Err(UpgradeError::Give(io::Error::other(error))));
@@ -96,6 +119,7 @@ impl Loop {
         self.admin.abort();
         // Else they would listen on, and nobody would accept.
         self.estate = Arc::default();
+        self.share_with(Other::Successor, heir.link());
         tokio::task::spawn_blocking(move || match heir.outlive() {
             Ok(status) => tracing::warn!(%status, "the successor has ended, before this process"),
             Err(error) => tracing::warn!(%error, "the successor can't be waited for"),

@@ -350,7 +350,7 @@ fn order(slots: u32) -> String {
 fn orders_at_the_same_time_never_get_more_than_there_is() {
     let directory = tempfile::tempdir().expect("a directory");
     let running = start(with_bookings(directory.path()), None);
-    running.handle.serving();
+    running.handle.serving(None);
     let admin = running.admin;
     eventually("open", || {
         send(admin, "POST", RESERVATIONS, &order(9)).0 == 409
@@ -385,7 +385,7 @@ fn what_can_not_be_kept_is_not_booked() {
     let (status, head, body) = send(running.admin, "POST", RESERVATIONS, &order(1));
     assert_eq!(status, 503, "it doesn't serve yet: {body}");
     assert!(body.contains("bookings_closed") && head.contains("retry-after: 1"));
-    running.handle.serving();
+    running.handle.serving(None);
     eventually("open", || {
         send(running.admin, "POST", RESERVATIONS, &order(9)).0 == 409
     });

@@ -356,7 +356,9 @@ fn a_dead_endpoint_is_left_alone_while_its_fleet_serves() {
     let state = provider_state(&srpd, "fleet");
     assert_eq!(state["breaker"], "closed", "{state}");
     assert_eq!(state["endpoints"][0]["breaker"], "open", "{state}");
-    assert_eq!(state["endpoints"][0]["failures"], 3, "{state}");
+    // Calls went on while the office, on a busy machine, had yet to hear of the third.
+    let failures = state["endpoints"][0]["failures"].as_u64();
+    assert!(failures.is_some_and(|it| (3..10).contains(&it)), "{state}");
     assert_eq!(state["endpoints"][1]["breaker"], "closed", "{state}");
     assert_eq!(backstop.connections(), 0);
 }

@@ -191,14 +191,16 @@ fn a_file_that_is_too_long_cut_short_or_no_file_leaves_the_old_one_in_force() {
         break_it();
         srpd.signal("HUP");
         eventually("the failure in the metrics", || {
-            srpd.metric("srpd_config_reload_failures_total", &[]) == f64::from(failures)
+            srpd.metric("srpd_config_reload_failures_total", &[]) == failures as f64
         });
-        let log = srpd.log();
-        let said = log.iter().rev().filter_map(|line| message(line));
-        let said = said
-            .into_iter()
-            .find(|said| said.starts_with("reload refused"));
-        let said = said.expect("a refusal in the log");
+        // What is logged is read a moment later than what is counted.
+        let refusals = || -> Vec<String> {
+            let log = srpd.log();
+            let said = log.iter().filter_map(|line| message(line));
+            said.filter(|it| it.starts_with("reload refused")).collect()
+        };
+        eventually("the refusal in the log", || refusals().len() == failures);
+        let said = refusals().pop().expect("a refusal");
         assert!(said.contains(expected), "{said}");
         assert_eq!(client.ask(&Ask::chat("smart")).said(), "from home");
         assert_eq!(srpd.ask(&Ask::chat("smart")).said(), "from home");

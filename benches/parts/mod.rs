@@ -5,7 +5,6 @@ pub mod steps;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use srpd::base::{CapabilityId, EndpointId, KeyDigest, KeyId, Moment, ProviderId};
 use srpd::http::{self, ChunkedDecoder, HeadLimits, HeadSlots};
@@ -307,7 +306,7 @@ pub const NEXT_BUCKET: Moment = Moment(21_000_000);
 
 /// What a core knows of a target that works and has failed once.
 pub fn detector() -> Detector {
-    let mut detector = Detector::new(&breaker());
+    let mut detector = Detector::new(&BreakerConfig::default());
     for second in 1..=20 {
         detector.succeeded(50, Moment(second * 1_000_000));
     }
@@ -350,7 +349,7 @@ fn routes() -> Routes {
             calls_per_core: 10_000,
             memory_bytes: None,
         },
-        timeouts: timeouts(),
+        timeouts: Timeouts::default(),
         max_attempts: 3,
         waiting_max: 100,
         expose_providers: false,
@@ -416,40 +415,11 @@ fn provider((position, country): (u16, &str)) -> Provider {
         capacity: None,
         offer: Price::ZERO,
         api_key: None,
-        timeouts: timeouts(),
-        breaker: breaker(),
+        timeouts: Timeouts::default(),
+        breaker: BreakerConfig::default(),
         balance: Balance::LeastLoaded,
         location: ProviderId(0),
         tiers: None,
-    }
-}
-
-fn breaker() -> BreakerConfig {
-    BreakerConfig {
-        consecutive_failures: 5,
-        failure_ratio: 0.5,
-        ratio_window: Duration::from_secs(10),
-        ratio_min_calls: 20,
-        open: Duration::from_secs(1),
-        open_max: Duration::from_secs(60),
-        open_jitter: 0.5,
-        close_after: 2,
-        rate_limit_gate: Duration::from_secs(5),
-        quota_gate: Duration::from_secs(300),
-    }
-}
-
-fn timeouts() -> Timeouts {
-    Timeouts {
-        head: Duration::from_secs(10),
-        body: Duration::from_secs(60),
-        connect: Duration::from_secs(1),
-        first_byte: Duration::from_secs(60),
-        stream_idle: Duration::from_secs(120),
-        call: Duration::from_secs(600),
-        keep_alive: Duration::from_secs(75),
-        drain: Duration::from_secs(600),
-        stall: Duration::from_secs(1),
     }
 }
 

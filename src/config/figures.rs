@@ -69,29 +69,18 @@ fn memory_bytes(table: &Table<'_>) -> Option<usize> {
     ))
 }
 
-const TIMEOUTS: Timeouts = Timeouts {
-    head: Duration::from_secs(10),
-    body: Duration::from_secs(60),
-    connect: Duration::from_secs(1),
-    first_byte: Duration::from_secs(60),
-    stream_idle: Duration::from_secs(120),
-    call: Duration::from_secs(600),
-    keep_alive: Duration::from_secs(75),
-    drain: Duration::from_secs(600),
-    stall: Duration::from_secs(1),
-};
-
 pub(super) fn timeouts(table: Table<'_>) -> Timeouts {
+    let base = Timeouts::default();
     let timeouts = Timeouts {
-        head: table.duration("head", TIMEOUTS.head),
-        body: table.duration("body", TIMEOUTS.body),
-        connect: table.duration("connect", TIMEOUTS.connect),
-        first_byte: table.duration("first_byte", TIMEOUTS.first_byte),
-        stream_idle: table.duration("stream_idle", TIMEOUTS.stream_idle),
-        call: table.duration("call", TIMEOUTS.call),
-        keep_alive: table.duration("keep_alive", TIMEOUTS.keep_alive),
-        drain: table.duration("drain", TIMEOUTS.drain),
-        stall: table.duration("stall", TIMEOUTS.stall),
+        head: table.duration("head", base.head),
+        body: table.duration("body", base.body),
+        connect: table.duration("connect", base.connect),
+        first_byte: table.duration("first_byte", base.first_byte),
+        stream_idle: table.duration("stream_idle", base.stream_idle),
+        call: table.duration("call", base.call),
+        keep_alive: table.duration("keep_alive", base.keep_alive),
+        drain: table.duration("drain", base.drain),
+        stall: table.duration("stall", base.stall),
     };
     if timeouts.stall < STALL_MIN
         && let Some(value) = table.get("stall")
@@ -137,21 +126,7 @@ pub(super) fn retry(table: Table<'_>) -> Retry {
     retry
 }
 
-/// The figures of SRP section 6.
-pub(super) const BREAKER: BreakerConfig = BreakerConfig {
-    consecutive_failures: 5,
-    failure_ratio: 0.5,
-    ratio_window: Duration::from_secs(10),
-    ratio_min_calls: 20,
-    open: Duration::from_secs(1),
-    open_max: Duration::from_secs(60),
-    open_jitter: 0.5,
-    close_after: 2,
-    rate_limit_gate: Duration::from_secs(1),
-    quota_gate: Duration::from_secs(300),
-};
-
-/// `[breaker]` over [`BREAKER`], or a provider's over the instance's.
+/// `[breaker]` over the defaults, or a provider's over the instance's.
 pub(super) fn breaker(table: Table<'_>, base: &BreakerConfig) -> BreakerConfig {
     const JITTER_EXPECTED: &str = "a share of at least 0 and below 1";
     let is_jitter = |number: f64| (0.0..1.0).contains(&number);

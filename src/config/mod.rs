@@ -48,6 +48,7 @@ pub use problems::{ConfigError, ConfigErrors};
 pub use values::{NAME_BYTES_MAX, NAME_EXPECTED, is_name};
 
 use crate::base::ids::{CAPABILITIES_MAX, KEYS_MAX, PROVIDERS_MAX};
+use crate::policy::breaker::BreakerConfig;
 use problems::Problems;
 use provider::Draft;
 use reader::Table;
@@ -121,7 +122,7 @@ pub fn parse(
 fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Config> {
     let instance = instance::read(root.table("instance"), surroundings);
     let timeouts = figures::timeouts(root.table("timeouts"));
-    let breaker = figures::breaker(root.table("breaker"), &figures::BREAKER);
+    let breaker = figures::breaker(root.table("breaker"), &BreakerConfig::default());
     let authorities = accreditation::authorities(root.tables("authority"));
     let (capability_tables, capability_names) = named(&root, "capability", 1..=CAPABILITIES_MAX);
     let (provider_tables, provider_names) = named(&root, "provider", 1..=PROVIDERS_MAX);

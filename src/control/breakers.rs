@@ -223,9 +223,9 @@ impl BreakerBoard {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::breaker;
     use super::*;
     use crate::base::{EndpointId, ProviderId};
+    use crate::policy::breaker::BreakerConfig;
 
     const PROVIDER: Target = Target::Provider(ProviderId(2));
     const ENDPOINT: Target = Target::Endpoint(EndpointId(2));
@@ -236,8 +236,8 @@ mod tests {
 
     fn board() -> BreakerBoard {
         let mut board = BreakerBoard::new(1);
-        board.configure(PROVIDER, breaker(), 100);
-        board.configure(ENDPOINT, breaker(), 0);
+        board.configure(PROVIDER, BreakerConfig::default(), 100);
+        board.configure(ENDPOINT, BreakerConfig::default(), 0);
         board
     }
 
@@ -351,11 +351,11 @@ mod tests {
         }
         let stricter = BreakerConfig {
             consecutive_failures: 4,
-            ..breaker()
+            ..BreakerConfig::default()
         };
         board.configure(PROVIDER, stricter, 0);
         assert!(board.failed(PROVIDER, at(4)).is_some());
-        board.configure(PROVIDER, breaker(), 0);
+        board.configure(PROVIDER, BreakerConfig::default(), 0);
         assert!(!board.is_usable(PROVIDER, at(5)));
     }
 

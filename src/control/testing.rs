@@ -28,35 +28,6 @@ pub fn routes_of(config: &Config, registry: &mut Registry) -> Result<Routes, Bui
     build(config, &fleet, &known, |_, _| false, registry, &[])
 }
 
-pub fn breaker() -> BreakerConfig {
-    BreakerConfig {
-        consecutive_failures: 5,
-        failure_ratio: 0.5,
-        ratio_window: Duration::from_secs(10),
-        ratio_min_calls: 20,
-        open: Duration::from_secs(1),
-        open_max: Duration::from_secs(60),
-        open_jitter: 0.5,
-        close_after: 2,
-        rate_limit_gate: Duration::from_secs(1),
-        quota_gate: Duration::from_secs(300),
-    }
-}
-
-fn timeouts() -> Timeouts {
-    Timeouts {
-        head: Duration::from_secs(10),
-        body: Duration::from_secs(60),
-        connect: Duration::from_secs(1),
-        first_byte: Duration::from_secs(60),
-        stream_idle: Duration::from_secs(120),
-        call: Duration::from_secs(600),
-        keep_alive: Duration::from_secs(75),
-        drain: Duration::from_secs(600),
-        stall: Duration::from_secs(1),
-    }
-}
-
 /// A provider at `http://HOST:PORT`, that serves everything.
 pub fn provider(name: &str, code: &str, url: &str) -> Provider {
     let authority = url.strip_prefix("http://").expect("a URL");
@@ -86,8 +57,8 @@ pub fn provider(name: &str, code: &str, url: &str) -> Provider {
             fallback: Some("m".into()),
         },
         api_key: None,
-        timeouts: timeouts(),
-        breaker: breaker(),
+        timeouts: Timeouts::default(),
+        breaker: BreakerConfig::default(),
         tiers: Tiers::default(),
         balance: Balance::LeastLoaded,
         health: None,
@@ -155,7 +126,7 @@ pub fn config() -> Config {
             tls: None,
         },
         limits: limits(),
-        timeouts: timeouts(),
+        timeouts: Timeouts::default(),
         retry: Retry {
             max_attempts: NonZeroU32::new(3).expect("not zero"),
             budget_ratio: 0.2,

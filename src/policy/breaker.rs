@@ -30,6 +30,24 @@ pub struct BreakerConfig {
     pub quota_gate: Duration,
 }
 
+impl Default for BreakerConfig {
+    /// The figures of SRP section 6.
+    fn default() -> BreakerConfig {
+        BreakerConfig {
+            consecutive_failures: 5,
+            failure_ratio: 0.5,
+            ratio_window: Duration::from_secs(10),
+            ratio_min_calls: 20,
+            open: Duration::from_secs(1),
+            open_max: Duration::from_secs(60),
+            open_jitter: 0.5,
+            close_after: 2,
+            rate_limit_gate: Duration::from_secs(1),
+            quota_gate: Duration::from_secs(300),
+        }
+    }
+}
+
 /// Buckets of a [`Detector`]'s window: what it counts is at most the window old, and at least
 /// nine tenths of it.
 const BUCKETS: usize = 10;

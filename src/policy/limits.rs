@@ -44,3 +44,20 @@ pub struct Timeouts {
     /// How long a core may be stuck until the process ends itself.
     pub stall: Duration,
 }
+
+impl Default for Timeouts {
+    /// What a configuration has that says nothing else.
+    fn default() -> Timeouts {
+        Timeouts {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(60),
+            connect: Duration::from_secs(1),
+            first_byte: Duration::from_secs(60),
+            stream_idle: Duration::from_secs(120),
+            call: Duration::from_secs(600),
+            keep_alive: Duration::from_secs(75),
+            drain: Duration::from_secs(600),
+            stall: Duration::from_secs(1),
+        }
+    }
+}

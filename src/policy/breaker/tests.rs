@@ -5,20 +5,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The defaults of the configuration.
-const DEFAULTS: BreakerConfig = BreakerConfig {
-    consecutive_failures: 5,
-    failure_ratio: 0.5,
-    ratio_window: Duration::from_secs(10),
-    ratio_min_calls: 20,
-    open: Duration::from_secs(1),
-    open_max: Duration::from_secs(60),
-    open_jitter: 0.5,
-    close_after: 2,
-    rate_limit_gate: Duration::from_secs(1),
-    quota_gate: Duration::from_secs(60),
-};
-
 /// Places an interval in the middle of its jitter.
 const MIDDLE: f64 = 0.5;
 
@@ -36,7 +22,7 @@ fn opened(config: BreakerConfig) -> Breaker {
 
 #[test]
 fn failures_in_a_row_trip() {
-    let mut detector = Detector::new(&DEFAULTS);
+    let mut detector = Detector::new(&BreakerConfig::default());
     for _ in 0..4 {
         assert!(!detector.failed(at(0)));
     }
@@ -46,7 +32,7 @@ fn failures_in_a_row_trip() {
 
 #[test]
 fn a_success_breaks_the_row() {
-    let mut detector = Detector::new(&DEFAULTS);
+    let mut detector = Detector::new(&BreakerConfig::default());
     for _ in 0..4 {
         assert!(!detector.failed(at(0)));
     }
@@ -59,7 +45,7 @@ fn a_success_breaks_the_row() {
 
 #[test]
 fn half_of_twenty_outcomes_trip() {
-    let mut detector = Detector::new(&DEFAULTS);
+    let mut detector = Detector::new(&BreakerConfig::default());
     for turn in 0..9 {
         assert!(!detector.failed(at(turn)));
         detector.succeeded(1, at(turn));
@@ -69,7 +55,7 @@ fn half_of_twenty_outcomes_trip() {
 
     let config = BreakerConfig {
         consecutive_failures: 100,
-        ..DEFAULTS
+        ..BreakerConfig::default()
     };
     let mut detector = Detector::new(&config);
     detector.succeeded(10, at(0));
@@ -80,7 +66,7 @@ fn half_of_twenty_outcomes_trip() {
 
 #[test]
 fn less_than_half_does_not_trip() {
-    let mut detector = Detector::new(&DEFAULTS);
+    let mut detector = Detector::new(&BreakerConfig::default());
     for turn in 0..1000 {
         detector.succeeded(2, at(turn));
         assert!(!detector.failed(at(turn)));
@@ -89,7 +75,7 @@ fn less_than_half_does_not_trip() {
 
 #[test]
 fn what_is_older_than_the_window_does_not_count() {
-    let mut detector = Detector::new(&DEFAULTS);
+    let mut detector = Detector::new(&BreakerConfig::default());
     detector.succeeded(1000, at(0));
     for turn in 0..15 {
         detector.succeeded(1, at(9_000));
@@ -105,7 +91,7 @@ fn what_is_older_than_the_window_does_not_count() {
 fn a_time_that_goes_backwards_counts_as_the_latest() {
     let config = BreakerConfig {
         consecutive_failures: 100,
-        ..DEFAULTS
+        ..BreakerConfig::default()
     };
     let mut detector = Detector::new(&config);
     detector.succeeded(10, at(50_000));
@@ -117,7 +103,7 @@ fn a_time_that_goes_backwards_counts_as_the_latest() {
 
 #[test]
 fn a_reset_detector_has_seen_nothing() {
-    let mut detector = Detector::new(&DEFAULTS);
+    let mut detector = Detector::new(&BreakerConfig::default());
     for turn in 0..5 {
         assert_eq!(detector.failed(at(7)), turn == 4);
     }
@@ -129,20 +115,20 @@ fn a_reset_detector_has_seen_nothing() {
 
 #[test]
 fn a_detector_keeps_its_counts_when_its_figures_change() {
-    let mut detector = Detector::new(&DEFAULTS);
+    let mut detector = Detector::new(&BreakerConfig::default());
     for _ in 0..4 {
         assert!(!detector.failed(at(0)));
     }
     let patient = BreakerConfig {
         consecutive_failures: 6,
         ratio_window: Duration::from_secs(30),
-        ..DEFAULTS
+        ..BreakerConfig::default()
     };
     detector.reconfigure(&patient);
     assert!(!detector.failed(at(0)));
     assert!(detector.failed(at(0)));
 
-    let mut detector = Detector::new(&DEFAULTS);
+    let mut detector = Detector::new(&BreakerConfig::default());
     detector.succeeded(16, at(0));
     for _ in 0..4 {
         assert!(!detector.failed(at(0)));
@@ -150,7 +136,7 @@ fn a_detector_keeps_its_counts_when_its_figures_change() {
     let strict = BreakerConfig {
         failure_ratio: 0.2,
         consecutive_failures: 100,
-        ..DEFAULTS
+        ..BreakerConfig::default()
     };
     detector.reconfigure(&strict);
     assert!(detector.failed(at(0)), "5 of 21");
@@ -158,7 +144,7 @@ fn a_detector_keeps_its_counts_when_its_figures_change() {
 
 #[test]
 fn it_opens_once() {
-    let mut breaker = Breaker::new(DEFAULTS);
+    let mut breaker = Breaker::new(BreakerConfig::default());
     for _ in 0..4 {
         assert_eq!(breaker.failed(at(0), MIDDLE), None);
     }
@@ -174,7 +160,7 @@ fn it_opens_once() {
 
 #[test]
 fn two_clean_probes_close_it_and_the_past_is_forgotten() {
-    let mut breaker = Breaker::new(DEFAULTS);
+    let mut breaker = Breaker::new(BreakerConfig::default());
     for _ in 0..5 {
         breaker.failed(at(0), MIDDLE);
     }
@@ -191,7 +177,7 @@ fn two_clean_probes_close_it_and_the_past_is_forgotten() {
 
 #[test]
 fn a_failed_probe_reopens_it_and_discards_the_clean_ones() {
-    let mut breaker = opened(DEFAULTS);
+    let mut breaker = opened(BreakerConfig::default());
     assert_eq!(breaker.probe_failed(at(999), MIDDLE), None);
     assert_eq!(breaker.probe_succeeded(at(1000)), None);
     let again = breaker.probe_failed(at(1000), MIDDLE);
@@ -203,7 +189,7 @@ fn a_failed_probe_reopens_it_and_discards_the_clean_ones() {
 
 #[test]
 fn a_probe_of_a_closed_breaker_is_ignored() {
-    let mut breaker = Breaker::new(DEFAULTS);
+    let mut breaker = Breaker::new(BreakerConfig::default());
     for _ in 0..10 {
         assert_eq!(breaker.probe_failed(at(0), MIDDLE), None);
         assert_eq!(breaker.probe_succeeded(at(0)), None);
@@ -213,7 +199,7 @@ fn a_probe_of_a_closed_breaker_is_ignored() {
 
 #[test]
 fn open_intervals_double_up_to_the_longest_and_begin_anew_after_closing() {
-    let mut breaker = opened(DEFAULTS);
+    let mut breaker = opened(BreakerConfig::default());
     let mut now = 1000;
     for seconds in [2, 4, 8, 16, 32, 60, 60, 60] {
         let until = at(now + seconds * 1000);
@@ -230,7 +216,7 @@ fn open_intervals_double_up_to_the_longest_and_begin_anew_after_closing() {
 
 #[test]
 fn for_ever_does_not_overflow() {
-    let mut breaker = opened(DEFAULTS);
+    let mut breaker = opened(BreakerConfig::default());
     for _ in 0..200 {
         let Phase::Open { until } = breaker.phase() else {
             panic!("open");
@@ -240,14 +226,14 @@ fn for_ever_does_not_overflow() {
     let endless = BreakerConfig {
         open: Duration::MAX,
         open_max: Duration::MAX,
-        ..DEFAULTS
+        ..BreakerConfig::default()
     };
     assert!(Breaker::new(endless).tripped(at(1), 0.999).is_some());
 }
 
 #[test]
 fn jitter_moves_an_interval_by_half_of_it() {
-    let until = |unit| match Breaker::new(DEFAULTS).tripped(at(0), unit) {
+    let until = |unit| match Breaker::new(BreakerConfig::default()).tripped(at(0), unit) {
         Some(Transition::Opened { until }) => until,
         other => panic!("{other:?}"),
     };
@@ -259,11 +245,11 @@ fn jitter_moves_an_interval_by_half_of_it() {
 
 #[test]
 fn new_figures_apply_from_the_next_interval() {
-    let mut breaker = opened(DEFAULTS);
+    let mut breaker = opened(BreakerConfig::default());
     breaker.reconfigure(BreakerConfig {
         open: Duration::from_secs(5),
         close_after: 1,
-        ..DEFAULTS
+        ..BreakerConfig::default()
     });
     assert_eq!(breaker.phase(), Phase::Open { until: at(1000) });
     let again = breaker.probe_failed(at(1000), MIDDLE);
@@ -307,7 +293,7 @@ fn any_config() -> impl Strategy<Value = BreakerConfig> {
                 open_max: Duration::from_millis(times.1 + times.2),
                 open_jitter: jitter,
                 close_after,
-                ..DEFAULTS
+                ..BreakerConfig::default()
             }
         },
     )

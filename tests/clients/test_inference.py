@@ -23,6 +23,9 @@ listen = ["127.0.0.1:0"]
 admin = "127.0.0.1:0"
 cores = 1
 
+[timeouts]
+stall = "20s"  # inference may have every CPU for longer than a second
+
 [[authority]]
 name = "test"
 public_key = "{public_key}"

@@ -292,6 +292,16 @@ mod tests {
     }
 
     #[test]
+    fn so_many_of_each_size_are_kept_for_the_next() {
+        for (class, kept) in [256, 1024, 256, 64, 16].into_iter().enumerate() {
+            let several = (0..=kept).map(|_| Buffer::of_class(class));
+            let several: Vec<Buffer> = several.collect();
+            drop(several);
+            assert_eq!(IDLE.with_borrow(|idle| idle[class].len()), kept);
+        }
+    }
+
+    #[test]
     fn memory_is_given_back_part_by_part() {
         let mut buffer = Buffer::small();
         buffer.reserve(10 * TURN);

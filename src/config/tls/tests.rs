@@ -164,3 +164,23 @@ fn the_effective_configuration_has_the_paths_and_nothing_that_lies_there() {
     }
     assert!(effective(&load(&fixture, ""))["instance"]["tls"].is_null());
 }
+
+#[test]
+fn files_have_a_bound_and_are_refused_beyond_it() {
+    for (file, most) in [
+        ("tls/cert.pem", 1024 * 1024),
+        ("tls/key.pem", 64 * 1024),
+        ("aloomu.accreditation.json", 512 * 1024),
+    ] {
+        let fixture = Fixture::new();
+        let content = std::fs::read_to_string(fixture.directory.path().join(file)).unwrap();
+        // White space, which says nothing in any of them.
+        let filled = |length: usize| content.clone() + &"\n".repeat(length - content.len());
+        fixture.write_secret(file, &filled(most));
+        load(&fixture, TLS);
+        fixture.write_secret(file, &filled(most + 1));
+        let refused = fixture.parse(&text(&fixture, TLS, HOME, CA)).err();
+        let errors = refused.expect("too long");
+        assert!(errors.to_string().contains("too large"), "{file}: {errors}");
+    }
+}

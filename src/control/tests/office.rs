@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::admin::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
 use super::super::handover::Estate;
 use super::super::market::Order;
 use super::super::market::store::Store;
@@ -296,6 +297,44 @@ fn an_admin_client_that_misbehaves_harms_itself_only() {
     assert!(exchange(running.admin, body).starts_with("HTTP/1.1 405"));
     let body = body.replace("POST", "GET");
     assert!(exchange(running.admin, &body).starts_with("HTTP/1.1 413"));
+    running.handle.stop();
+    running.handle.wait();
+}
+
+#[test]
+fn an_admin_request_has_so_many_bytes_and_fields() {
+    let running = start(config(), None);
+    let asked = |fields: &str| {
+        let request = format!("GET /healthz HTTP/1.1\r\nconnection: close\r\n{fields}\r\n");
+        exchange(running.admin, &request)
+    };
+    let fields = |count: usize| "a: b\r\n".repeat(count - 1);
+    assert!(asked(&fields(HEADERS_MAX)).starts_with("HTTP/1.1 200"));
+    assert!(asked(&fields(HEADERS_MAX + 1)).starts_with("HTTP/1.1 431"));
+    let long = |bytes: usize| format!("a: {}\r\n", "b".repeat(bytes));
+    assert!(asked(&long(HEAD_BYTES_MAX - 1024)).starts_with("HTTP/1.1 200"));
+    assert!(asked(&long(HEAD_BYTES_MAX)).starts_with("HTTP/1.1 431"));
+    running.handle.stop();
+    running.handle.wait();
+}
+
+#[test]
+fn an_admin_connection_too_many_waits_for_one_to_end() {
+    let running = start(config(), None);
+    let mut held: Vec<TcpStream> = (0..CONNECTIONS_MAX)
+        .map(|_| TcpStream::connect(running.admin).expect("a connection"))
+        .collect();
+    let mut waits = TcpStream::connect(running.admin).expect("a connection");
+    let request = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+    waits.write_all(request).expect("sent");
+    let shortly = Duration::from_millis(300);
+    waits.set_read_timeout(Some(shortly)).expect("a time-out");
+    let mut answer = [0; 12];
+    assert!(waits.read_exact(&mut answer).is_err(), "it was answered");
+    drop(held.pop());
+    waits.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    waits.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
     running.handle.stop();
     running.handle.wait();
 }

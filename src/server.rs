@@ -17,6 +17,7 @@ use crate::control::ledger::{Clerk, ClerkHandle, LedgerError, LedgerView};
 use crate::control::legacy::Legacy;
 use crate::control::notary::{Notary, NotaryHandle};
 use crate::control::otlp::{Courier, CourierHandle, OtlpView};
+use crate::control::sinks::Sinks;
 use crate::control::{CoreLink, Ended, Office, OfficeHandle, Prepared, pages};
 use crate::net::handed::{self, Handed, Predecessor};
 use crate::net::ring::Form;
@@ -212,26 +213,33 @@ fn inherit(office: &mut Office, predecessor: Option<&Predecessor>) -> Result<(),
     Ok(())
 }
 
-/// Who writes the ledger and who signs it, before they are at work.
-type Opened = (Option<(Clerk, Vec<LedgerLink>, LedgerView)>, Option<Notary>);
+/// Who writes the ledger, who signs it and who sends it on, before the first two are at work.
+type Opened = (
+    Option<(Clerk, Vec<LedgerLink>, LedgerView)>,
+    Option<Notary>,
+    Option<Arc<Sinks>>,
+);
 
 fn open_ledger(config: &Config, cores: usize) -> Result<Opened, LedgerError> {
     let noted = config.audit.is_some().then(Arc::default);
     let clerk = Clerk::open(config, cores, noted.clone())?;
     let notary = noted.and_then(|noted| Notary::new(config, noted));
-    Ok((clerk, notary))
+    let states = clerk.as_ref().map(|(_, _, view)| Arc::clone(&view.sinks));
+    let sinks = states.and_then(|states| Sinks::start(config, states));
+    Ok((clerk, notary, sinks.map(Arc::new)))
 }
 
-/// Both at work, if there is a ledger.
+/// All of them at work, if there is a ledger.
 #[derive(Default)]
 struct Books {
     clerk: Option<ClerkHandle>,
     notary: Option<NotaryHandle>,
+    sinks: Option<Arc<Sinks>>,
 }
 
 /// The ledger's threads at work, and what the cores need of it, if there is one.
 fn start_ledger(
-    (clerk, notary): Opened,
+    (clerk, notary, sinks): Opened,
     office: &mut Office,
 ) -> Result<(Books, Vec<LedgerLink>), LedgerError> {
     let Some((clerk, links, view)) = clerk else {
@@ -242,17 +250,28 @@ fn start_ledger(
     let notary = notary.map(Notary::start).transpose();
     let notary = notary.map_err(LedgerError::Thread)?;
     office.watch_ledger(view, signer);
-    Ok((Books { clerk, notary }, links))
+    if let Some(sinks) = &sinks {
+        office.direct_sinks(Arc::clone(sinks));
+    }
+    let books = Books {
+        clerk,
+        notary,
+        sinks,
+    };
+    Ok((books, links))
 }
 
 impl Books {
-    /// What has been written is sealed, and then signed.
+    /// What has been written is sealed, then signed, and sent on.
     fn close(self) {
         if let Some(clerk) = self.clerk {
             clerk.finish();
         }
         if let Some(notary) = self.notary {
             notary.finish();
+        }
+        if let Some(sinks) = self.sinks {
+            sinks.finish();
         }
     }
 }
@@ -338,8 +357,8 @@ impl Running {
         self.office.drain();
     }
 
-    /// Waits for the end: the office says when, the cores follow, the ledger is sealed, the log is
-    /// last.
+    /// Waits for the end: the office says when, the cores follow, the ledger is sealed and sent
+    /// on, the log is last.
     pub fn wait(self) -> Ended {
         let ended = self.office.wait();
         for core in self.cores {

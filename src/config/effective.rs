@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::model::{
     Allowed, Audit, Capability, Config, Cores, Driver, Key, Ledger, LogFormat, Market, Models,
-    OnFailure, Order, Otlp, Provider, Reservation, ReservedAt, Tier, Tls,
+    OnFailure, Order, Otlp, Provider, Reservation, ReservedAt, Sink, Tier, Tls,
 };
 use crate::market::Supply;
 use crate::policy::balance::Balance;
@@ -33,7 +33,7 @@ pub fn effective(config: &Config) -> Value {
             "budget_min": retry.budget_min,
         },
         "market": market(&config.market),
-        "ledger": config.ledger.as_ref().map(ledger),
+        "ledger": config.ledger.as_ref().map(|it| ledger(it, &config.sinks)),
         "otlp": config.otlp.as_ref().map(otlp),
         "audit": config.audit.as_ref().map(audit),
         "log": {
@@ -117,7 +117,7 @@ fn timeouts(timeouts: &Timeouts) -> Value {
     })
 }
 
-fn ledger(ledger: &Ledger) -> Value {
+fn ledger(ledger: &Ledger, sinks: &[Sink]) -> Value {
     json!({
         "directory": ledger.directory,
         "sync": duration(ledger.sync),
@@ -128,6 +128,18 @@ fn ledger(ledger: &Ledger) -> Value {
             OnFailure::Stop => "stop",
             OnFailure::Serve => "serve",
         },
+        "sink": sinks.iter().map(sink).collect::<Vec<_>>(),
+    })
+}
+
+/// Without its URL, which has a password.
+fn sink(sink: &Sink) -> Value {
+    json!({
+        "name": sink.name,
+        "kind": "postgres",
+        "table": sink.table,
+        "batch": sink.batch,
+        "tls": sink.roots.is_some(),
     })
 }
 

@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Surroundings;
-use super::model::{Ledger, OnFailure};
+use super::model::{Ledger, OnFailure, Sink};
 use super::reader::Table;
+use super::tls::SystemRoots;
+use super::{Surroundings, sinks};
 
 /// Where segments are, if the table doesn't say.
 const DIRECTORY: &str = "/var/lib/srpd/ledger";
@@ -21,8 +22,14 @@ const SEGMENT_BYTES_RANGE: RangeInclusive<usize> = 64 * 1024..=1024 * 1024 * 102
 const KEEP_DAYS_MAX: u32 = 36_500;
 
 /// None if there is no such table: nobody is to find out by an accident where it would be.
-pub(super) fn read(root: &Table<'_>, surroundings: &Surroundings<'_>) -> Option<Ledger> {
-    let table = root.get("ledger")?.table()?;
+pub(super) fn read(
+    root: &Table<'_>,
+    surroundings: &Surroundings<'_>,
+    system_roots: &SystemRoots,
+) -> (Option<Ledger>, Vec<Option<Sink>>) {
+    let Some(table) = root.get("ledger").and_then(|value| value.table()) else {
+        return (None, Vec::new());
+    };
     let directory = directory(&table).unwrap_or_else(|| DIRECTORY.into());
     let optional = |key: &'static str| table.get(key).is_some();
     let keep_days = optional("keep_days").then(|| table.whole("keep_days", 1, 1..=KEEP_DAYS_MAX));
@@ -41,8 +48,9 @@ pub(super) fn read(root: &Table<'_>, surroundings: &Surroundings<'_>) -> Option<
             [("stop", OnFailure::Stop), ("serve", OnFailure::Serve)],
         ),
     };
+    let sinks = sinks::read(table.tables("sink"), surroundings, system_roots);
     table.finish();
-    Some(ledger)
+    (Some(ledger), sinks)
 }
 
 fn directory(table: &Table<'_>) -> Option<PathBuf> {

@@ -20,6 +20,7 @@ mod otlp;
 mod problems;
 mod provider;
 mod reader;
+mod sinks;
 pub mod sources;
 pub mod targets;
 mod tls;
@@ -167,7 +168,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         provider_names: &provider_names,
     };
     let reservations = market::reservations(root.tables("reservation"), &context);
-    let ledger = ledger::read(&root, surroundings);
+    let (ledger, sinks) = ledger::read(&root, surroundings, &system_roots);
     let audit = audit::read(&root, surroundings, ledger.is_some());
     let dns = dns::read(root.table("dns"));
     root.finish();
@@ -180,6 +181,7 @@ fn document_of(root: Table<'_>, surroundings: &Surroundings<'_>) -> Option<Confi
         ledger,
         otlp,
         audit,
+        sinks: sinks.into_iter().collect::<Option<_>>()?,
         log,
         dns,
         providers: providers

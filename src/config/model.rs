@@ -40,6 +40,8 @@ pub struct Config {
     pub otlp: Option<Otlp>,
     /// `[audit]`; none: nothing is signed.
     pub audit: Option<Audit>,
+    /// `[[ledger.sink]]`: where entries go besides.
+    pub sinks: Vec<Sink>,
     /// `[log]`
     pub log: Log,
     /// `[dns]`
@@ -155,6 +157,22 @@ pub struct Ledger {
     pub bytes_max: Option<u64>,
     /// What becomes of calls that can't be recorded.
     pub on_failure: OnFailure,
+}
+
+/// `[[ledger.sink]]`: a database that has every entry, too.
+#[derive(Clone)]
+pub struct Sink {
+    /// Its name.
+    pub name: String,
+    /// How many entries and amendments are sent at a time.
+    pub batch: usize,
+    /// Where the database is, user and password included: a PostgreSQL connection URI.
+    pub url: Secret,
+    /// Whom the server's certificate is verified by; none: plaintext, within this machine or by
+    /// the operator's word.
+    pub roots: Option<Roots>,
+    /// The table, with its schema before a point if that was given.
+    pub table: String,
 }
 
 /// `ledger.on_failure`

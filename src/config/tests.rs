@@ -18,6 +18,7 @@ mod audit;
 mod market;
 mod otlp;
 mod secrets;
+mod sinks;
 mod supply;
 
 /// Loads as it stands, in a [`Fixture`]; `AUTHORITY` stands for its `[[authority]]`.

@@ -28,6 +28,7 @@ use super::notary::NotaryView;
 use super::otlp::OtlpView;
 use super::pulse::Pulse;
 use super::registry::Registry;
+use super::sinks::Sinks;
 use super::supply::Supply;
 use crate::base::{Clock, EndpointId, Moment, ProviderId};
 use crate::config::{Config, Key};
@@ -87,6 +88,8 @@ pub struct Desk {
     pub history: History,
     ttft_lately: Lately,
     call_lately: Lately,
+    /// Where the ledger goes besides, if there is one.
+    pub sinks: Option<Arc<Sinks>>,
     /// How the ledger stands, if there is one.
     pub ledger: Option<LedgerView>,
     /// How exports to a collector fare, if there is one.
@@ -163,6 +166,7 @@ impl Desk {
             ledger: None,
             otlp: None,
             notary: None,
+            sinks: None,
             slots,
             registry,
             baselines: HashMap::new(),

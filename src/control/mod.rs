@@ -22,6 +22,7 @@ pub mod pulse;
 pub mod registry;
 pub mod reload;
 mod signals;
+pub mod sinks;
 pub mod supply;
 pub mod systemd;
 

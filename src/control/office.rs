@@ -30,6 +30,7 @@ use super::otlp::OtlpView;
 use super::pulse::LOOK_EVERY;
 use super::reload::ReloadError;
 use super::signals::{self, Asked, Signals};
+use super::sinks::Sinks;
 use super::systemd::Systemd;
 use crate::base::{Clock, Moment};
 use crate::config::Config;
@@ -196,6 +197,11 @@ impl Office {
     /// Has the admin plane show how exports to a collector fare.
     pub fn watch_otlp(&mut self, otlp: OtlpView) {
         self.desk.otlp = Some(otlp);
+    }
+
+    /// Has reloads change the sinks.
+    pub fn direct_sinks(&mut self, sinks: Arc<Sinks>) {
+        self.desk.sinks = Some(sinks);
     }
 
     /// Starts the office's thread and the admin plane on `admin`. Returns when the signals (if

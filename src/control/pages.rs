@@ -6,6 +6,7 @@ mod ledger;
 pub mod market;
 mod metrics;
 mod otlp;
+mod sinks;
 pub mod site;
 
 pub use history::history;

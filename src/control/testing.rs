@@ -132,6 +132,7 @@ pub fn config() -> Config {
             budget_ratio: 0.2,
             budget_min: 3,
         },
+        sinks: Vec::new(),
         market: Market {
             waiting_max: 100,
             interval: Duration::from_secs(300),

@@ -2,6 +2,7 @@
 
 mod disk;
 mod lives;
+mod sinks;
 
 use std::collections::HashMap;
 use std::fs;

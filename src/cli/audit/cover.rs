@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::super::Failure;
-use super::super::ledger::book::{Record, load};
+use super::super::ledger::book::load;
 use super::papers::shown;
 use super::tree::{Spot, Tree};
 use crate::control::ledger::files::{Listed, segments};
+use crate::control::ledger::line::Record;
 use crate::control::notary::roll::Part;
 use crate::ledger::merge::Amendments;
 use crate::ledger::merkle::Hash;

@@ -13,11 +13,11 @@ use serde_json::json;
 
 use super::super::Failure;
 use super::super::ledger::Source;
-use super::super::ledger::book::Record;
 use super::cover::Cover;
 use super::papers::{shown, signer};
 use super::public_key;
 use super::tree::Tree;
+use crate::control::ledger::line::Record;
 use crate::ledger::Border;
 use crate::ledger::tree::{Signed, hex};
 use crate::policy::accreditation::PublicKey;

@@ -8,12 +8,11 @@ use clap::ValueHint;
 use serde_json::{Value, json};
 
 use super::super::Failure;
-use super::super::ledger::book::Record;
-use super::super::ledger::line::Line;
 use super::papers::{
     ConsistencyPaper, HeadPaper, NotAPaper, Paper, ProofPaper, hashes, shown, signer,
 };
 use super::public_key;
+use crate::control::ledger::line::{Line, Record};
 use crate::ledger::merkle::{is_consistent, is_included};
 use crate::ledger::tree::{Signed, hex};
 use crate::ledger::{Border, Entry, EntryId, Header, Leaf};

@@ -9,28 +9,10 @@ use std::path::Path;
 use super::super::Failure;
 use super::filter::Filter;
 use crate::control::ledger::files::{Listed, segments};
+use crate::control::ledger::line::Record;
 use crate::ledger::merge::Amendments;
 use crate::ledger::segment::{HEADER_BYTES, SEALED};
-use crate::ledger::{Entry, EntryId, Found, Header, Scan, scan};
-
-/// An entry, and whose.
-pub struct Record<'e> {
-    /// What the segment says of itself.
-    pub header: Header,
-    /// The entry.
-    pub entry: Entry<'e>,
-}
-
-impl Record<'_> {
-    /// What the entry is called.
-    pub fn id(&self) -> EntryId {
-        EntryId {
-            run: self.header.run,
-            core: self.header.core,
-            call: self.entry.call.number,
-        }
-    }
-}
+use crate::ledger::{Entry, Found, Header, Scan, scan};
 
 /// What was read, and what couldn't be.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use clap::{ValueEnum, ValueHint};
 use super::super::Failure;
 use super::book::{self, Report};
 use super::filter::Filter;
-use super::line::Line;
 use super::{OUTPUT, Source, finish};
+use crate::control::ledger::line::Line;
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,7 +4,6 @@
 pub(in crate::cli) mod book;
 mod export;
 mod filter;
-pub(in crate::cli) mod line;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod sum;
@@ -18,10 +17,10 @@ use jiff::Timestamp;
 
 use super::Failure;
 use crate::config;
+use crate::control::ledger::line::Line;
 use crate::policy::accreditation::PublicKey;
 use book::Report;
 use filter::Filter;
-use line::Line;
 
 /// What ends the help of each command.
 const STATUS: &str = "\

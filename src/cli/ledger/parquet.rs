@@ -12,9 +12,9 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use super::super::Failure;
-use super::book::{self, Record, Report};
+use super::book::{self, Report};
 use super::filter::Filter;
-use super::line::Line;
+use crate::control::ledger::line::{Line, Record};
 
 /// Rows of a row group: what is held in memory at a time.
 const ROWS: usize = 128 * 1024;

@@ -7,10 +7,10 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 use super::super::Failure;
-use super::book::{self, Record};
+use super::book;
 use super::filter::Filter;
-use super::line::{letters, supply, time};
 use super::{Source, finish};
+use crate::control::ledger::line::{Record, letters, supply, time};
 use crate::ledger::Amount;
 
 const HOUR_US: i64 = 3_600_000_000;

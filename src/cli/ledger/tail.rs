@@ -9,10 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use super::super::Failure;
 use super::Source;
-use super::book::Record;
 use super::filter::Filter;
-use super::line::Line;
 use crate::control::ledger::files::{Listed, segments};
+use crate::control::ledger::line::{Line, Record};
 use crate::ledger::segment::{HEADER_BYTES, SEALED};
 use crate::ledger::{Entry, Found, Header, Scan, scan};
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use rtrb::{Producer, RingBuffer};
 use thiserror::Error;
 
@@ -16,6 +17,7 @@ use super::files::make_directory;
 use super::recovery::recover;
 use super::retention::{Noted, retain};
 use super::segment::Segment;
+use super::sent::{SinkState, SinkStates};
 use crate::config::{Config, Ledger, OnFailure};
 use crate::ledger::{Header, RunId};
 use crate::tables::LedgerLink;
@@ -102,6 +104,7 @@ pub struct Clerk {
     standing: Arc<Standing>,
     /// What is in the tree, if there is one.
     noted: Option<Arc<Noted>>,
+    sinks: SinkStates,
     retry_at: Instant,
     synced_at: Instant,
     tidied_at: Instant,
@@ -122,9 +125,18 @@ impl Clerk {
             return Ok(None);
         };
         let standing = Arc::new(Standing::default());
+        let sinks = sinks(config);
         make_directory(&ledger.directory)
             .and_then(|()| recover(&ledger.directory, &standing))
-            .and_then(|()| retain(&ledger.directory, &ledger, noted.as_deref(), &standing))
+            .and_then(|()| {
+                retain(
+                    &ledger.directory,
+                    &ledger,
+                    noted.as_deref(),
+                    &sinks.load(),
+                    &standing,
+                )
+            })
             .map_err(|error| LedgerError::Directory {
                 path: ledger.directory.clone(),
                 error,
@@ -136,6 +148,7 @@ impl Clerk {
             parts: Vec::with_capacity(cores),
             standing: Arc::clone(&standing),
             noted,
+            sinks: Arc::clone(&sinks),
             retry_at: Instant::now(),
             synced_at: Instant::now(),
             tidied_at: Instant::now(),
@@ -168,6 +181,7 @@ impl Clerk {
         let view = LedgerView {
             standing,
             tallies,
+            sinks,
             serve_on,
         };
         Ok(Some((clerk, links, view)))
@@ -271,13 +285,10 @@ impl Clerk {
 
     fn tidy(&self) {
         let directory = &self.config.directory;
+        let noted = self.noted.as_deref();
         let tidied = recover(directory, &self.standing).and_then(|()| {
-            retain(
-                directory,
-                &self.config,
-                self.noted.as_deref(),
-                &self.standing,
-            )
+            let sinks = self.sinks.load();
+            retain(directory, &self.config, noted, &sinks, &self.standing)
         });
         if let Err(error) = tidied {
             tracing::error!(directory = %directory.display(), %error, "ledger: can't be tidied");
@@ -302,6 +313,14 @@ fn failed(standing: &Standing, error: &io::Error) {
         tracing::error!(%error, "ledger: what was written can't be made durable; only a restart helps");
     }
     standing.give_up(format!("what was written can't be made durable: {error}"));
+}
+
+/// None has sent anything yet, as far as this process knows.
+fn sinks(config: &Config) -> SinkStates {
+    let now = jiff::Timestamp::now().as_second();
+    let states = config.sinks.iter();
+    let states = states.map(|sink| Arc::new(SinkState::new(&sink.name, now)));
+    Arc::new(ArcSwap::from_pointee(states.collect()))
 }
 
 fn header(config: &Config, run: RunId, core: usize) -> Header {

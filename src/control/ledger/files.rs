@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::ledger::RunId;
 use crate::ledger::segment::{LIVE, parts};
 
 /// How a segment is called that is being made ready.
@@ -41,6 +42,19 @@ pub struct Listed {
     pub path: PathBuf,
     /// Somebody writes it, or has died.
     pub live: bool,
+}
+
+impl Listed {
+    /// Run, core and number, as its name says.
+    pub fn place(&self) -> Option<(RunId, u16, u32)> {
+        let mut parts = self.stem.split('-');
+        let run = parts.next()?.parse().ok()?;
+        Some((
+            run,
+            parts.next()?.parse().ok()?,
+            parts.next()?.parse().ok()?,
+        ))
+    }
 }
 
 /// The segments of a directory, in the order of their names: by run, core and number.

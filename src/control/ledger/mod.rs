@@ -4,15 +4,18 @@
 
 mod clerk;
 pub mod files;
+pub mod line;
 mod recovery;
 pub mod retention;
 mod segment;
+pub mod sent;
 
 pub use clerk::{Clerk, ClerkHandle, LedgerError};
 
 use std::sync::Arc;
 
 use crate::tables::ledger::{Standing, Tally};
+use sent::SinkStates;
 
 /// What the admin plane sees of it.
 pub struct LedgerView {
@@ -20,6 +23,8 @@ pub struct LedgerView {
     pub standing: Arc<Standing>,
     /// What each core counts.
     pub tallies: Vec<Arc<Tally>>,
+    /// The sinks, and how they stand.
+    pub sinks: SinkStates,
     /// Whether calls are served whether they can be recorded or not.
     pub serve_on: bool,
 }

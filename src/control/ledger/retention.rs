@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::files::segments;
+use super::files::{Listed, segments};
+use super::sent::{Sent, SinkState};
 use crate::config;
 use crate::ledger::RunId;
 use crate::tables::ledger::Standing;
@@ -48,18 +50,21 @@ pub struct Kept {
     pub age: Duration,
     /// It can't be removed: somebody writes it, or its entries aren't in the tree yet.
     pub kept: bool,
+    /// A sink has not sent all of it.
+    pub unsent: bool,
 }
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Which segments have to go: those older than so many days, then the oldest until the rest takes
-/// no more than so many bytes.
+/// Which segments have to go: those older than so many days that every sink has sent, then the
+/// oldest until the rest takes no more than so many bytes. That bound holds whether they were sent
+/// or not: a database that is away must not fill the disk, as then no call is served.
 pub fn doomed(mut all: Vec<Kept>, keep_days: Option<u32>, bytes_max: Option<u64>) -> Vec<PathBuf> {
     all.sort_by(|a, b| b.age.cmp(&a.age).then_with(|| a.path.cmp(&b.path)));
     let mut left: u64 = all.iter().map(|kept| kept.bytes).sum();
     let mut gone = Vec::new();
     for kept in all.into_iter().filter(|kept| !kept.kept) {
-        let old = keep_days.is_some_and(|days| kept.age >= DAY * days);
+        let old = keep_days.is_some_and(|days| !kept.unsent && kept.age >= DAY * days);
         let much = bytes_max.is_some_and(|most| left > most);
         if old || much {
             left -= kept.bytes;
@@ -67,6 +72,37 @@ pub fn doomed(mut all: Vec<Kept>, keep_days: Option<u32>, bytes_max: Option<u64>
         }
     }
     gone
+}
+
+/// How far each sink has sent. One whose file can't be read has sent nothing.
+struct Senders<'s>(Vec<(&'s SinkState, Sent)>);
+
+impl<'s> Senders<'s> {
+    fn load(directory: &Path, sinks: &'s [Arc<SinkState>]) -> Senders<'s> {
+        let sent = |state: &'s Arc<SinkState>| {
+            let path = Sent::path(directory, &state.name);
+            (state.as_ref(), Sent::load(&path).unwrap_or_default())
+        };
+        Senders(sinks.iter().map(sent).collect())
+    }
+
+    /// Those that have not sent all of a segment.
+    fn behind(&self, segment: &Listed) -> impl Iterator<Item = &'s SinkState> {
+        let place = segment.place();
+        self.0.iter().filter_map(move |(state, sent)| {
+            let sent = place.is_none_or(|(run, core, number)| sent.is_behind(run, core, number));
+            (!sent).then_some(*state)
+        })
+    }
+
+    /// A segment is gone that some sinks have not sent all of.
+    fn lament(&self, segment: &Listed) {
+        for state in self.behind(segment) {
+            state.removed_unsent.fetch_add(1, Relaxed);
+            let (sink, path) = (&state.name, segment.path.display());
+            tracing::error!(%sink, %path, "ledger: removed before the sink had sent it, as ledger.bytes_max says");
+        }
+    }
 }
 
 /// Removes what has to go, and counts what is left.
@@ -77,11 +113,14 @@ pub fn retain(
     directory: &Path,
     config: &config::Ledger,
     noted: Option<&Noted>,
+    sinks: &[Arc<SinkState>],
     standing: &Standing,
 ) -> io::Result<()> {
     let now = SystemTime::now();
+    let senders = Senders::load(directory, sinks);
+    let listed = segments(directory)?;
     let mut all = Vec::new();
-    for segment in segments(directory)? {
+    for segment in &listed {
         // Sealed meanwhile: it is looked at the next time.
         let Ok(metadata) = segment.path.metadata() else {
             continue;
@@ -89,10 +128,11 @@ pub fn retain(
         let age = now.duration_since(metadata.modified()?).unwrap_or_default();
         let awaited = noted.is_some_and(|noted| !noted.has(&segment.path));
         all.push(Kept {
-            path: segment.path,
+            path: segment.path.clone(),
             bytes: metadata.len(),
             age,
             kept: segment.live || awaited,
+            unsent: senders.behind(segment).next().is_some(),
         });
     }
     let total: u64 = all.iter().map(|kept| kept.bytes).sum();
@@ -103,6 +143,10 @@ pub fn retain(
             Ok(()) => {
                 left -= bytes.map_or(0, |kept| kept.bytes);
                 standing.removed.fetch_add(1, Relaxed);
+                listed
+                    .iter()
+                    .filter(|it| it.path == path)
+                    .for_each(|it| senders.lament(it));
                 tracing::info!(path = %path.display(), "ledger: removed, as ledger.keep_days or ledger.bytes_max says");
             }
             Err(error) => {

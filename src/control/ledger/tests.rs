@@ -3,13 +3,16 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use super::files::segments;
 use super::recovery::recover;
-use super::retention::{Kept, doomed};
+use super::retention::{Kept, doomed, retain};
 use super::segment::Segment;
+use super::sent::{Place, Sent, SinkState};
+use crate::config;
 use crate::ledger::entry::{self, Call};
 use crate::ledger::frame::{self, Kind};
 use crate::ledger::segment::HEADER_BYTES;
@@ -183,6 +186,7 @@ fn retention_takes_the_old_then_the_oldest_and_never_what_is_in_use() {
         bytes: 100,
         age: DAY * days,
         kept,
+        unsent: false,
     };
     let all = || {
         vec![
@@ -200,4 +204,58 @@ fn retention_takes_the_old_then_the_oldest_and_never_what_is_in_use() {
     assert_eq!(doomed(all(), None, Some(299)), paths(&["a", "b"]));
     assert_eq!(doomed(all(), Some(9), Some(200)), paths(&["a", "b"]));
     assert_eq!(doomed(all(), None, Some(0)), paths(&["a", "b", "c"]));
+    // What a sink has not sent stays, until there is no room for it.
+    let unsent = || {
+        let keep = |kept: Kept| Kept {
+            unsent: kept.path == Path::new("a"),
+            ..kept
+        };
+        all().into_iter().map(keep).collect()
+    };
+    assert_eq!(doomed(unsent(), Some(5), None), paths(&["b"]));
+    assert_eq!(doomed(unsent(), Some(5), Some(300)), paths(&["a", "b"]));
+}
+
+#[test]
+fn a_segment_that_a_sink_has_not_sent_is_kept_or_missed_aloud() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path();
+    drop(written(directory, 0, 5));
+    let standing = Standing::default();
+    recover(directory, &standing).unwrap();
+    let path = directory.join(name(0, "ledger"));
+    let old = SystemTime::now() - Duration::from_hours(48);
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_modified(old).unwrap();
+    let mut config = config::Ledger {
+        directory: directory.to_owned(),
+        sync: Duration::from_millis(100),
+        segment_bytes: BYTES,
+        keep_days: Some(1),
+        bytes_max: None,
+        on_failure: config::OnFailure::Stop,
+    };
+    let sinks = [Arc::new(SinkState::new("billing", 0))];
+    let keeps = |config: &config::Ledger| {
+        retain(directory, config, None, &sinks, &standing).unwrap();
+        path.exists()
+    };
+    assert!(keeps(&config));
+    let at = |number| Place {
+        number,
+        offset: HEADER_BYTES as u64,
+    };
+    let sent = |number| Sent([((RunId([1; 12]), 0), at(number))].into());
+    sent(0).save(&Sent::path(directory, "billing")).unwrap();
+    assert!(keeps(&config));
+    let whole = fs::read(&path).unwrap();
+    sent(1).save(&Sent::path(directory, "billing")).unwrap();
+    assert!(!keeps(&config));
+    assert_eq!(sinks[0].removed_unsent.load(Relaxed), 0);
+    // A bound on bytes is one.
+    fs::write(&path, whole).unwrap();
+    fs::remove_file(Sent::path(directory, "billing")).unwrap();
+    config.bytes_max = Some(1);
+    assert!(!keeps(&config));
+    assert_eq!(sinks[0].removed_unsent.load(Relaxed), 1);
 }

@@ -317,12 +317,12 @@ fn only_what_is_in_the_tree_may_be_removed() {
             .len()
     };
     let retain = super::super::ledger::retention::retain;
-    retain(&directory, &config, Some(&noted), &standing).unwrap();
+    retain(&directory, &config, Some(&noted), &[], &standing).unwrap();
     assert_eq!(left(), 2);
     noted.set([(RunId([1; 12]), 0, 1)].into_iter());
-    retain(&directory, &config, Some(&noted), &standing).unwrap();
+    retain(&directory, &config, Some(&noted), &[], &standing).unwrap();
     assert_eq!(left(), 1);
     assert!(path(&directory, second, SEALED).exists());
-    retain(&directory, &config, None, &standing).unwrap();
+    retain(&directory, &config, None, &[], &standing).unwrap();
     assert_eq!(left(), 0);
 }

@@ -54,6 +54,9 @@ impl Loop {
                 // From now on those of the new file are asked.
                 self.resolver_until = Moment(0);
                 desk.counts.reloads += 1;
+                if let Some(sinks) = &desk.sinks {
+                    sinks.apply(&desk.config);
+                }
                 for warning in &desk.config.warnings {
                     tracing::warn!("{warning}");
                 }

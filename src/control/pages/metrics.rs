@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::breakers::Transitions;
 use super::super::desk::Desk;
 use super::super::health::vitals::Vitals;
-use super::{audit, code_name, ledger, market, otlp, unready};
+use super::{audit, code_name, ledger, market, otlp, sinks, unready};
 use crate::base::ProviderId;
 use crate::openai::error::ErrorCode;
 use crate::policy::breaker::Phase;
@@ -38,6 +38,7 @@ pub fn metrics(desk: &Desk) -> String {
     market::metrics(desk, &mut page);
     if let Some(view) = &desk.ledger {
         ledger::metrics(view, &mut page);
+        sinks::metrics(&view.sinks, &mut page);
         if let Some(view) = &desk.notary {
             audit::metrics(view, &mut page);
         }

@@ -41,7 +41,7 @@ fn is_whole(answer: &[u8]) -> bool {
 }
 
 /// Calls until the connection dies; the ids of calls that were answered whole.
-fn call(address: SocketAddr, name: &str) -> Vec<String> {
+pub(super) fn call(address: SocketAddr, name: &str) -> Vec<String> {
     let mut answered = Vec::new();
     let Ok(mut stream) = TcpStream::connect(address) else {
         return answered;
@@ -81,7 +81,7 @@ fn call(address: SocketAddr, name: &str) -> Vec<String> {
 
 /// Begins a life. The rings of processes that were killed are freed a while after: until then there
 /// may be no memory for those of another.
-fn live(directory: &Path) -> (Child, SocketAddr) {
+pub(super) fn live(directory: &Path) -> (Child, SocketAddr) {
     for _ in 0..50 {
         match try_live(directory) {
             Ok(begun) => return begun,
@@ -120,7 +120,7 @@ fn try_live(directory: &Path) -> Result<(Child, SocketAddr), String> {
 }
 
 /// A pseudo-random number below `bound`.
-fn random(state: &mut u64, bound: u64) -> u64 {
+pub(super) fn random(state: &mut u64, bound: u64) -> u64 {
     *state = state
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1);

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod instance;
 pub mod names;
+pub mod postgres;
 pub mod reply;
 pub mod setup;
 pub mod tls;

@@ -1,45 +1,85 @@
 //! An entry as a line of JSON, and as a row.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::super::Failure;
-use super::book::Record;
-use crate::ledger::{Amount, Attempt};
+use crate::ledger::{Amount, Attempt, Entry, EntryId, Header};
 use crate::market::Price;
+
+/// An entry, and whose.
+pub struct Record<'e> {
+    /// What the segment says of itself.
+    pub header: Header,
+    /// The entry.
+    pub entry: Entry<'e>,
+}
+
+impl Record<'_> {
+    /// What the entry is called.
+    pub fn id(&self) -> EntryId {
+        EntryId {
+            run: self.header.run,
+            core: self.header.core,
+            call: self.entry.call.number,
+        }
+    }
+}
 
 /// Of an attempt that had not ended when its call did.
 const UNFINISHED: &str = "unfinished";
 
 /// An entry, as it is shown. What isn't known is null.
 #[derive(Serialize)]
-pub(in crate::cli) struct Line<'e> {
-    pub(in crate::cli) id: String,
-    pub(in crate::cli) request_id: &'e str,
-    pub(in crate::cli) began: String,
-    pub(in crate::cli) key: Option<&'e str>,
-    pub(in crate::cli) capability: Option<&'e str>,
-    pub(in crate::cli) residency: Option<&'e str>,
-    pub(in crate::cli) supply: Option<&'static str>,
-    pub(in crate::cli) price: Option<String>,
-    pub(in crate::cli) currency: Option<String>,
-    pub(in crate::cli) cost: Option<String>,
-    pub(in crate::cli) jurisdiction: Option<String>,
-    pub(in crate::cli) provider: Option<&'e str>,
-    pub(in crate::cli) status: u16,
-    pub(in crate::cli) outcome: &'static str,
-    pub(in crate::cli) code: Option<&'e str>,
-    pub(in crate::cli) stream: bool,
-    pub(in crate::cli) input_tokens: Option<u64>,
-    pub(in crate::cli) output_tokens: Option<u64>,
-    pub(in crate::cli) bytes_in: u64,
-    pub(in crate::cli) bytes_out: u64,
-    pub(in crate::cli) ttft_us: Option<u64>,
-    pub(in crate::cli) total_us: u64,
+pub struct Line<'e> {
+    /// What it is called.
+    pub id: String,
+    /// `x-request-id`
+    pub request_id: &'e str,
+    /// When it began.
+    pub began: String,
+    /// The key's name.
+    pub key: Option<&'e str>,
+    /// The capability's name.
+    pub capability: Option<&'e str>,
+    /// The effective residency.
+    pub residency: Option<&'e str>,
+    /// `firm` or `floating`.
+    pub supply: Option<&'static str>,
+    /// Of a million tokens.
+    pub price: Option<String>,
+    /// What price and cost are in.
+    pub currency: Option<String>,
+    /// Exactly.
+    pub cost: Option<String>,
+    /// Where it was served.
+    pub jurisdiction: Option<String>,
+    /// Who served it.
+    pub provider: Option<&'e str>,
+    /// What the client was sent.
+    pub status: u16,
+    /// How it ended.
+    pub outcome: &'static str,
+    /// Our own error's code.
+    pub code: Option<&'e str>,
+    /// Whether it asked for a stream.
+    pub stream: bool,
+    /// As the provider said.
+    pub input_tokens: Option<u64>,
+    /// As the provider said.
+    pub output_tokens: Option<u64>,
+    /// Of the request's body.
+    pub bytes_in: u64,
+    /// Of the response's body.
+    pub bytes_out: u64,
+    /// Microseconds until the first event or body byte.
+    pub ttft_us: Option<u64>,
+    /// Microseconds until the end.
+    pub total_us: u64,
+    /// In order.
     #[serde(serialize_with = "attempts")]
-    pub(in crate::cli) attempts: Vec<Attempt<'e>>,
+    pub attempts: Vec<Attempt<'e>>,
 }
 
 #[derive(Serialize)]
@@ -70,25 +110,26 @@ fn named(text: &str) -> Option<&str> {
 }
 
 /// Letters, if there are any.
-pub(in crate::cli) fn letters(code: &[u8]) -> Option<String> {
+pub fn letters(code: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(code);
     let text = text.trim_end_matches('\0');
     named(text).map(str::to_owned)
 }
 
 /// A point in time as RFC 3339 has it.
-pub(in crate::cli) fn time(unix_us: i64) -> String {
+pub fn time(unix_us: i64) -> String {
     let time = Timestamp::from_microsecond(unix_us);
     time.map_or_else(|_| unix_us.to_string(), |time| format!("{time:.6}"))
 }
 
 /// What a call was dispatched as.
-pub(in crate::cli) fn supply(price: Option<u64>, firm: bool) -> Option<&'static str> {
+pub fn supply(price: Option<u64>, firm: bool) -> Option<&'static str> {
     price.map(|_| if firm { "firm" } else { "floating" })
 }
 
 impl<'e> Line<'e> {
-    pub(in crate::cli) fn of(record: &Record<'e>) -> Line<'e> {
+    /// Of an entry.
+    pub fn of(record: &Record<'e>) -> Line<'e> {
         let (entry, call) = (&record.entry, &record.entry.call);
         Line {
             id: record.id().to_string(),
@@ -121,14 +162,16 @@ impl<'e> Line<'e> {
     }
 
     /// As one line.
-    pub(in crate::cli) fn write(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        serde_json::to_writer(&mut *out, self).map_err(std::io::Error::from)?;
-        out.write_all(b"\n")?;
-        Ok(())
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, self)?;
+        out.write_all(b"\n")
     }
 
     /// The attempts as one text.
-    pub(in crate::cli) fn attempts_text(&self) -> String {
+    pub fn attempts_text(&self) -> String {
         let attempts = self.attempts.iter().map(|attempt| {
             let result = attempt.result.map_or(UNFINISHED, |it| it.label());
             format!("{}={result}", attempt.provider)

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::model::{
     Allowed, Audit, Capability, Config, Cores, Driver, Key, Ledger, LogFormat, Market, Models,
-    OnFailure, Order, Otlp, Provider, Reservation, ReservedAt, Sink, Tier, Tls,
+    OnFailure, Order, Otlp, Provider, Reservation, ReservedAt, Sink, SinkTarget, Tier, Tls,
 };
 use crate::market::Supply;
 use crate::policy::balance::Balance;
@@ -134,13 +134,23 @@ fn ledger(ledger: &Ledger, sinks: &[Sink]) -> Value {
 
 /// Without its URL, which has a password.
 fn sink(sink: &Sink) -> Value {
-    json!({
+    let mut shown = json!({
         "name": sink.name,
-        "kind": "postgres",
-        "table": sink.table,
         "batch": sink.batch,
         "tls": sink.roots.is_some(),
-    })
+    });
+    match &sink.target {
+        SinkTarget::Postgres { table } => {
+            shown["kind"] = json!("postgres");
+            shown["table"] = json!(table);
+        }
+        SinkTarget::Nats { stream, subject } => {
+            shown["kind"] = json!("nats");
+            shown["stream"] = json!(stream);
+            shown["subject"] = json!(subject);
+        }
+    }
+    shown
 }
 
 /// Of what the headers hold it says only that there is something.

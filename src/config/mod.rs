@@ -16,6 +16,7 @@ mod key;
 mod ledger;
 mod market;
 pub mod model;
+pub mod nats;
 mod otlp;
 mod problems;
 mod provider;

@@ -159,20 +159,38 @@ pub struct Ledger {
     pub on_failure: OnFailure,
 }
 
-/// `[[ledger.sink]]`: a database that has every entry, too.
+/// `[[ledger.sink]]`: a server that has every entry, too.
 #[derive(Clone)]
 pub struct Sink {
     /// Its name.
     pub name: String,
     /// How many entries and amendments are sent at a time.
     pub batch: usize,
-    /// Where the database is, user and password included: a PostgreSQL connection URI.
+    /// Where the server is, user and password included: a PostgreSQL connection URI, or as
+    /// [`NatsServers`](super::nats::NatsServers) reads it.
     pub url: Secret,
     /// Whom the server's certificate is verified by; none: plaintext, within this machine or by
     /// the operator's word.
     pub roots: Option<Roots>,
-    /// The table, with its schema before a point if that was given.
-    pub table: String,
+    /// What it is, and where in it entries go.
+    pub target: SinkTarget,
+}
+
+/// `ledger.sink.kind`, and the keys that go with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkTarget {
+    /// `"postgres"`
+    Postgres {
+        /// The table, with its schema before a point if that was given.
+        table: String,
+    },
+    /// `"nats"`
+    Nats {
+        /// The stream of JetStream.
+        stream: String,
+        /// What its subjects begin with.
+        subject: String,
+    },
 }
 
 /// `ledger.on_failure`

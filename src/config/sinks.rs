@@ -1,12 +1,12 @@
-//! `[[ledger.sink]]`: databases that have the ledger's entries, too. A URL may have a password in it,
+//! `[[ledger.sink]]`: servers that have the ledger's entries, too. A URL may have a password in it,
 //! so no message shows any of it.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use tokio_postgres::config::{Host, SslMode};
 
-use super::model::Sink;
+use super::model::{Sink, SinkTarget};
+use super::nats::{NatsServers, is_here};
 use super::reader::Table;
 use super::tls::{SystemRoots, Trust};
 use super::values::Names;
@@ -24,6 +24,12 @@ const TABLE: &str = "srpd_ledger";
 
 /// Bytes of a name in PostgreSQL: what is longer it would cut.
 const IDENTIFIER_BYTES_MAX: usize = 63;
+
+/// What subjects begin with, if the table doesn't say.
+const SUBJECT: &str = "srpd.ledger";
+
+/// Bytes of what subjects begin with, and of a stream's name.
+const SUBJECT_BYTES_MAX: usize = 128;
 
 /// Each has a thread and a connection.
 const SINKS_MAX: usize = 8;
@@ -52,7 +58,7 @@ fn one(
     surroundings: &Surroundings<'_>,
     system_roots: &SystemRoots,
 ) -> Option<Sink> {
-    kind(&table);
+    let kind = Kind::read(&table)?;
     let ca = table.get("ca");
     let trust = Trust::read(ca.as_ref(), system_roots, surroundings);
     let url_at = table.required("url", "{ env | file | credential = … }, where the URL is");
@@ -61,12 +67,9 @@ fn one(
         .and_then(|at| at.table())
         .and_then(|table| credential::read(table, surroundings));
     let secured = url.as_ref().and_then(|url| {
-        let secured = is_secured(url);
+        let secured = kind.is_secured(url);
         if let (None, Some(at)) = (secured, &url_at) {
-            at.fail(
-                "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE there, with \
-                 ?sslmode=require or disable if need be",
-            );
+            at.fail(kind.expected_url());
         }
         secured
     });
@@ -76,7 +79,7 @@ fn one(
         (Some(false), _, Some(ca)) => ca.fail("expected a URL whose server is reached over TLS"),
         _ => {}
     }
-    let name_of_table = table_name(&table);
+    let target = kind.target(&table);
     let batch = table.whole("batch", BATCH, BATCH_RANGE);
     table.finish();
     Some(Sink {
@@ -84,20 +87,98 @@ fn one(
         batch,
         url: url?,
         roots,
-        table: name_of_table?,
+        target: target?,
     })
 }
 
-fn kind(table: &Table<'_>) {
-    const EXPECTED: &str = "\"postgres\"";
-    let Some(kind) = table.required("kind", EXPECTED) else {
-        return;
-    };
-    if let Some(text) = kind.text(EXPECTED)
-        && text.text != "postgres"
-    {
-        kind.fail(format!("expected {EXPECTED}, found {:?}", text.text));
+/// What a sink is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Postgres,
+    Nats,
+}
+
+impl Kind {
+    /// None after a complaint. Which other keys there may be is known only with it.
+    fn read(table: &Table<'_>) -> Option<Kind> {
+        const EXPECTED: &str = "\"postgres\" or \"nats\"";
+        let at = table.required("kind", EXPECTED)?;
+        let text = at.text(EXPECTED)?.text;
+        match text {
+            "postgres" => Some(Kind::Postgres),
+            "nats" => Some(Kind::Nats),
+            _ => {
+                at.fail(format!("expected {EXPECTED}, found {text:?}"));
+                None
+            }
+        }
     }
+
+    /// Whether the server is reached over TLS. None if the URL is none.
+    fn is_secured(self, url: &Secret) -> Option<bool> {
+        match self {
+            Kind::Postgres => is_secured(url),
+            Kind::Nats => NatsServers::parse(url).map(|servers| servers.secured),
+        }
+    }
+
+    fn expected_url(self) -> &'static str {
+        match self {
+            Kind::Postgres => {
+                "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE there, with \
+                 ?sslmode=require or disable if need be"
+            }
+            Kind::Nats => {
+                "expected nats://USER:PASSWORD@HOST:PORT or tls://… there, several servers with \
+                 commas between, ?tls=require or disable behind them if need be"
+            }
+        }
+    }
+
+    /// Where in the server entries go. None after a complaint.
+    fn target(self, table: &Table<'_>) -> Option<SinkTarget> {
+        match self {
+            Kind::Postgres => table_name(table).map(|table| SinkTarget::Postgres { table }),
+            Kind::Nats => {
+                let (stream, subject) = (stream(table), subject(table));
+                Some(SinkTarget::Nats {
+                    stream: stream?,
+                    subject: subject?,
+                })
+            }
+        }
+    }
+}
+
+/// What is allowed in names of streams and between the points of subjects; NATS allows more.
+fn is_token(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
+fn stream(table: &Table<'_>) -> Option<String> {
+    const EXPECTED: &str = "the name of a stream, 1 to 128 of A-Z a-z 0-9 - _";
+    let at = table.required("stream", EXPECTED)?;
+    let text = at.text(EXPECTED)?.text;
+    if !is_token(text) || text.len() > SUBJECT_BYTES_MAX {
+        at.fail(format!("expected {EXPECTED}"));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn subject(table: &Table<'_>) -> Option<String> {
+    const EXPECTED: &str =
+        "what subjects begin with: parts of A-Z a-z 0-9 - _ with points between, 1 to 128 bytes";
+    let Some(at) = table.get("subject") else {
+        return Some(SUBJECT.to_owned());
+    };
+    let text = at.text(EXPECTED)?.text;
+    if !text.split('.').all(is_token) || text.len() > SUBJECT_BYTES_MAX {
+        at.fail(format!("expected {EXPECTED}"));
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// The table's name, which is quoted wherever it is used. None after a complaint.
@@ -138,13 +219,11 @@ fn is_secured(url: &Secret) -> Option<bool> {
     }
     let stays_here = |host: &Host| match host {
         Host::Unix(_) => true,
-        Host::Tcp(name) => {
-            let address = name.trim_matches(['[', ']']).parse();
-            name == "localhost" || address.is_ok_and(|it: IpAddr| it.is_loopback())
-        }
+        Host::Tcp(name) => is_here(name),
     };
+    let addresses = config.get_hostaddrs();
     let stays_here =
-        hosts.iter().all(stays_here) && config.get_hostaddrs().iter().all(IpAddr::is_loopback);
+        hosts.iter().all(stays_here) && addresses.iter().all(|address| address.is_loopback());
     match config.get_ssl_mode() {
         SslMode::Disable => Some(false),
         SslMode::Require => Some(true),

@@ -3,6 +3,7 @@
 mod disk;
 mod lives;
 mod sinks;
+mod streams;
 
 use std::collections::HashMap;
 use std::fs;

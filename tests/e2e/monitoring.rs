@@ -48,6 +48,11 @@ fn all_of_it(backstop: &Upstream) -> (Authority, Setup) {
         .raw(
             "[[reservation]]\nkey = \"bank\"\nprovider = \"aloomu\"\nslots = 1\n\
              from = \"2020-01-01T00:00:00Z\"\nuntil = \"2100-01-01T00:00:00Z\"\n",
+        )
+        .file("sink.url", "nats://127.0.0.1:9")
+        .raw(
+            "[[ledger.sink]]\nname = \"events\"\nkind = \"nats\"\nstream = \"LEDGER\"\n\
+             url = { file = \"sink.url\" }\n",
         );
     (authority, setup)
 }

@@ -13,7 +13,7 @@ use super::super::ledger::line::{Line, Record};
 use super::super::ledger::sent::{Place, Sent};
 use crate::ledger::frame::PAYLOAD_BYTES_MAX;
 use crate::ledger::segment::{HEADER_BYTES, SEALED};
-use crate::ledger::{Entry, EntryId, Found, Header, Scan};
+use crate::ledger::{Entry, EntryId, Found, Header, RunId, Scan};
 
 /// Bytes that are read at a time: many frames.
 const PART: usize = 1024 * 1024;
@@ -21,9 +21,32 @@ const PART: usize = 1024 * 1024;
 /// Bytes of a batch, above which it is full, however few its entries are.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// What of a call is sent, if a batch has its entry and what amends it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rows {
+    /// The last of them.
+    #[default]
+    Calls,
+    /// Each of them, in order.
+    Frames,
+}
+
+/// A frame, as it is sent.
+#[derive(Debug)]
+pub struct Row {
+    /// Whose.
+    pub id: EntryId,
+    /// The frame's number.
+    pub serial: u64,
+    /// It amends an entry.
+    pub amends: bool,
+    /// What it says.
+    pub json: String,
+}
+
 /// An entry as a row. What amends it has a higher serial number.
 #[derive(Serialize)]
-struct Row<'e> {
+struct Shown<'e> {
     serial: u64,
     amended: bool,
     #[serde(flatten)]
@@ -33,10 +56,12 @@ struct Row<'e> {
 /// Some entries, and where the next begin.
 #[derive(Debug, Default)]
 pub struct Batch {
-    rows: Vec<String>,
+    /// What is to be sent; those of a core in the order of their numbers, if all are.
+    pub rows: Vec<Row>,
+    kind: Rows,
     at: HashMap<EntryId, usize>,
     bytes: usize,
-    /// Entries and amendments; of those of one call there is one row, the last.
+    /// Entries and amendments.
     pub frames: u64,
     /// How far the ledger has been sent when this is.
     pub sent: Sent,
@@ -45,6 +70,25 @@ pub struct Batch {
     /// What could not be read, and is waited for.
     pub stuck: Vec<String>,
     most: usize,
+}
+
+/// One core of one process, whose frames have an order.
+pub type Owner = (RunId, u16);
+
+/// Why a batch didn't arrive, as far as the sink knows.
+#[derive(Debug)]
+pub struct Failure {
+    /// For the log.
+    pub text: String,
+    /// Whose frames the server has had, and has lost: they are read again from the beginning.
+    pub again: Vec<Owner>,
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Failure {
+        let again = Vec::new();
+        Failure { text, again }
+    }
 }
 
 /// Where reading a segment has ended.
@@ -68,17 +112,19 @@ impl Batch {
 
     /// As an array of JSON.
     pub fn json(&self) -> String {
-        format!("[{}]", self.rows.join(","))
+        let rows: Vec<&str> = self.rows.iter().map(|row| row.json.as_str()).collect();
+        format!("[{}]", rows.join(","))
     }
 
     /// Reads up to `most` rows from where `sent` says.
     ///
     /// # Errors
     /// The directory or a segment can't be read, or not be made durable.
-    pub fn gather(directory: &Path, sent: &Sent, most: usize) -> io::Result<Batch> {
+    pub fn gather(directory: &Path, sent: &Sent, kind: Rows, most: usize) -> io::Result<Batch> {
         let all = segments(directory)?;
         let mut batch = Batch {
             sent: sent.clone(),
+            kind,
             most,
             ..Batch::default()
         };
@@ -209,23 +255,29 @@ impl Batch {
     }
 
     fn add(&mut self, serial: u64, record: Record<'_>) {
-        let id = record.id();
-        let row = Row {
+        let (id, amends) = (record.id(), record.entry.amends);
+        let shown = Shown {
             serial,
-            amended: record.entry.amends,
+            amended: amends,
             line: Line::of(&record),
         };
-        // Texts and numbers only: there is nothing that JSON could not say.
-        let row = serde_json::to_string(&row).unwrap_or_default();
+        let row = Row {
+            id,
+            serial,
+            amends,
+            // Texts and numbers only: there is nothing that JSON could not say.
+            json: serde_json::to_string(&shown).unwrap_or_default(),
+        };
         self.frames += 1;
-        self.bytes += row.len();
-        match self.at.get(&id) {
-            Some(&before) => self.rows[before] = row,
-            None => {
-                self.at.insert(id, self.rows.len());
-                self.rows.push(row);
+        self.bytes += row.json.len();
+        if self.kind == Rows::Calls {
+            if let Some(&before) = self.at.get(&id) {
+                self.rows[before] = row;
+                return;
             }
+            self.at.insert(id, self.rows.len());
         }
+        self.rows.push(row);
     }
 }
 

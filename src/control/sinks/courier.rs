@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::ledger::sent::{Sent, SinkState, lock_file};
-use super::batch::Batch;
-use super::postgres::Database;
+use super::batch::{Batch, Failure};
+use super::server::Server;
 use crate::config::Sink;
 
 /// Between two looks at what is new.
@@ -60,15 +60,18 @@ pub struct Courier {
     sent: Sent,
     saved: Sent,
     saved_at: Instant,
-    database: Option<Database>,
+    server: Server,
     /// What was said last of what can't be read.
     complained: Vec<String>,
+    /// Why the last try failed.
+    trouble: String,
 }
 
 impl Courier {
     /// A sink of a ledger's directory.
     pub fn new(directory: PathBuf, sink: Sink, state: Arc<SinkState>) -> Courier {
         Courier {
+            server: Server::new(&sink),
             directory,
             sink,
             state,
@@ -76,8 +79,8 @@ impl Courier {
             sent: Sent::default(),
             saved: Sent::default(),
             saved_at: Instant::now(),
-            database: None,
             complained: Vec::new(),
+            trouble: String::new(),
         }
     }
 
@@ -92,7 +95,7 @@ impl Courier {
             let last = timeout(LAST_WITHIN, self.catch_up()).await;
             let left = match last {
                 Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error),
+                Ok(Err(failure)) => Some(failure.text),
                 Err(_) => Some(format!("not done within {LAST_WITHIN:?}")),
             };
             if let Some(error) = left {
@@ -115,9 +118,11 @@ impl Courier {
                     backoff = BACKOFF_MIN;
                     sleep(pause).await;
                 }
-                Err(error) => {
-                    self.failed(&error);
-                    self.database = None;
+                Err(Failure { text, again }) => {
+                    self.failed(&text);
+                    for owner in again {
+                        self.sent.0.remove(&owner);
+                    }
                     sleep(backoff).await;
                     backoff = (2 * backoff).min(BACKOFF_MAX);
                 }
@@ -126,7 +131,7 @@ impl Courier {
     }
 
     /// Sends all there is, if it is this process's to send; how long to wait then.
-    async fn turn(&mut self) -> Result<Duration, String> {
+    async fn turn(&mut self) -> Result<Duration, Failure> {
         if self.lock.is_none() && !self.begin().map_err(said)? {
             // Whoever sends says how far it is.
             self.state.set_current(now());
@@ -152,20 +157,21 @@ impl Courier {
     }
 
     /// Sends until nothing is left.
-    async fn catch_up(&mut self) -> Result<(), String> {
+    async fn catch_up(&mut self) -> Result<(), Failure> {
         loop {
             let begun = now();
-            let mut batch =
-                Batch::gather(&self.directory, &self.sent, self.sink.batch).map_err(said)?;
+            let (kind, most) = (self.server.rows(), self.sink.batch);
+            let mut batch = Batch::gather(&self.directory, &self.sent, kind, most).map_err(said)?;
+            let done = !batch.is_full();
             if !batch.is_empty() {
-                timeout(BATCH_WITHIN, self.deliver(&batch))
+                let putting = self.server.put(&self.sink, &mut batch);
+                timeout(BATCH_WITHIN, putting)
                     .await
-                    .unwrap_or_else(|_| Err(format!("no answer within {BATCH_WITHIN:?}")))?;
+                    .unwrap_or_else(|_| Err(format!("no answer within {BATCH_WITHIN:?}").into()))?;
                 self.state.sent.fetch_add(batch.frames, Relaxed);
             }
             self.sent = std::mem::take(&mut batch.sent);
             self.complain(&batch);
-            let done = !batch.is_full();
             if done || self.saved_at.elapsed() >= SAVE_EVERY {
                 self.save().map_err(said)?;
             }
@@ -180,17 +186,6 @@ impl Courier {
             }
             return Ok(());
         }
-    }
-
-    async fn deliver(&mut self, batch: &Batch) -> Result<(), String> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => Database::open(&self.sink).await?,
-        };
-        // Whatever fails, the next try has a connection of its own.
-        database.put(&batch.json()).await?;
-        self.database = Some(database);
-        Ok(())
     }
 
     fn save(&mut self) -> io::Result<()> {
@@ -222,14 +217,16 @@ impl Courier {
         }
     }
 
-    fn failed(&self, error: &str) {
+    /// The same trouble is said once.
+    fn failed(&mut self, error: &str) {
         self.state.errors.fetch_add(1, Relaxed);
         let sink = &self.sink.name;
-        if self.state.set_failing(true) {
+        if self.state.set_failing(true) && self.trouble == error {
             tracing::debug!(%sink, %error, "ledger: the sink still fails");
-        } else {
-            tracing::error!(%sink, %error, "ledger: the sink fails, and is tried again");
+            return;
         }
+        tracing::error!(%sink, %error, "ledger: the sink fails, and is tried again");
+        error.clone_into(&mut self.trouble);
     }
 }
 
@@ -243,6 +240,6 @@ fn now() -> i64 {
     jiff::Timestamp::now().as_second()
 }
 
-fn said(error: io::Error) -> String {
-    error.to_string()
+fn said(error: io::Error) -> Failure {
+    error.to_string().into()
 }

@@ -1,4 +1,4 @@
-//! Databases that have the ledger's entries, too. The files stay the truth: a sink reads them as
+//! Servers that have the ledger's entries, too. The files stay the truth: a sink reads them as
 //! `srpd ledger tail` does, sends only what is on disk, and writes down how far it has come when the
 //! server has acknowledged it. So it needs no queue, a call knows nothing of it, and whatever dies,
 //! it goes on from there; what is sent twice then changes nothing, as each entry has its id.
@@ -7,7 +7,9 @@
 
 mod batch;
 mod courier;
+mod nats;
 mod postgres;
+mod server;
 
 use std::io;
 use std::path::PathBuf;

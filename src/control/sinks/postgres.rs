@@ -80,9 +80,9 @@ impl Database {
     ///
     /// # Errors
     /// The server can't be reached, refuses, or has a table of another schema.
-    pub async fn open(sink: &Sink) -> Result<Database, String> {
+    pub async fn open(sink: &Sink, table: &str) -> Result<Database, String> {
         let (client, connection) = connect(sink).await?;
-        let opened = prepare(&client, &sink.table).await;
+        let opened = prepare(&client, table).await;
         match opened {
             Ok(insert) => Ok(Database {
                 client,

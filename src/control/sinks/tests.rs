@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::super::ledger::sent::{Place, Sent};
-use super::batch::Batch;
+use super::batch::{Batch, Rows};
 use crate::ledger::entry::{self, Call};
 use crate::ledger::frame::{self, Kind};
 use crate::ledger::segment::HEADER_BYTES;
@@ -109,7 +109,7 @@ fn row(serial: u64, id: &str, outcome: &str) -> (u64, String, String) {
 #[test]
 fn a_batch_goes_on_where_the_last_has_ended_and_has_one_row_a_call() {
     let place = three();
-    let whole = Batch::gather(place.path(), &Sent::default(), 100).unwrap();
+    let whole = Batch::gather(place.path(), &Sent::default(), Rows::Calls, 100).unwrap();
     let amended = row(2, "0-0", "client_gone");
     let rest = [
         row(1, "0-1", "failed"),
@@ -123,7 +123,7 @@ fn a_batch_goes_on_where_the_last_has_ended_and_has_one_row_a_call() {
     // One by one: the same frames, each once.
     let (mut sent, mut found) = (Sent::default(), Vec::new());
     loop {
-        let batch = Batch::gather(place.path(), &sent, 1).unwrap();
+        let batch = Batch::gather(place.path(), &sent, Rows::Calls, 1).unwrap();
         if batch.is_empty() {
             assert_eq!(batch.sent, whole.sent);
             break;
@@ -134,23 +134,49 @@ fn a_batch_goes_on_where_the_last_has_ended_and_has_one_row_a_call() {
     let first = row(0, "0-0", "failed");
     let [one, two, three] = rest;
     assert_eq!(found, [first, one, amended, two, three]);
-    let again = Batch::gather(place.path(), &whole.sent, 100).unwrap();
+    let again = Batch::gather(place.path(), &whole.sent, Rows::Calls, 100).unwrap();
     assert!(again.is_empty() && again.skipped.is_empty() && again.stuck.is_empty());
+}
+
+#[test]
+fn a_log_gets_each_frame_in_its_order() {
+    let place = three();
+    let batch = Batch::gather(place.path(), &Sent::default(), Rows::Frames, 100).unwrap();
+    let expected = [
+        row(0, "0-0", "failed"),
+        row(1, "0-1", "failed"),
+        row(2, "0-0", "client_gone"),
+        row(3, "0-2", "failed"),
+        row(0, "1-0", "failed"),
+    ];
+    assert_eq!(shown(&batch), expected);
+    let numbers = batch
+        .rows
+        .iter()
+        .map(|row| (row.serial, row.id.call, row.amends));
+    let expected = [
+        (0, 0, false),
+        (1, 1, false),
+        (2, 0, true),
+        (3, 2, false),
+        (0, 0, false),
+    ];
+    assert_eq!(numbers.collect::<Vec<_>>(), expected);
 }
 
 #[test]
 fn a_sealed_segment_is_behind_when_all_of_it_is_sent_and_a_live_one_never_is() {
     let place = three();
-    let first = Batch::gather(place.path(), &Sent::default(), 1).unwrap();
+    let first = Batch::gather(place.path(), &Sent::default(), Rows::Calls, 1).unwrap();
     assert!(!first.sent.is_behind(RUN, 0, 0));
-    let whole = Batch::gather(place.path(), &Sent::default(), 100).unwrap();
+    let whole = Batch::gather(place.path(), &Sent::default(), Rows::Calls, 100).unwrap();
     assert!(whole.sent.is_behind(RUN, 0, 0));
     assert!(!whole.sent.is_behind(RUN, 0, 1) && !whole.sent.is_behind(RUN, 1, 0));
     // What is said of cores that have no segment any more is forgotten.
     for listed in fs::read_dir(place.path()).unwrap() {
         fs::remove_file(listed.unwrap().path()).unwrap();
     }
-    let none = Batch::gather(place.path(), &whole.sent, 100).unwrap();
+    let none = Batch::gather(place.path(), &whole.sent, Rows::Calls, 100).unwrap();
     assert_eq!(none.sent, Sent::default());
 }
 
@@ -165,17 +191,17 @@ fn what_is_gone_or_damaged_is_passed_over_and_said() {
     let mut damaged = first.clone();
     damaged[HEADER_BYTES + 40] ^= 1;
     write(place.path(), header(0, 0), "ledger", &damaged);
-    let batch = Batch::gather(place.path(), &Sent::default(), 100).unwrap();
+    let batch = Batch::gather(place.path(), &Sent::default(), Rows::Calls, 100).unwrap();
     assert_eq!((batch.skipped.len(), batch.frames), (1, 4));
     // In use it may only be half written: it is looked at again.
     let path = place.path().join(format!("{}.ledger", header(0, 0).stem()));
     fs::rename(&path, path.with_extension("live")).unwrap();
-    let batch = Batch::gather(place.path(), &Sent::default(), 100).unwrap();
+    let batch = Batch::gather(place.path(), &Sent::default(), Rows::Calls, 100).unwrap();
     assert_eq!((batch.skipped.len(), batch.frames), (0, 1));
     assert_eq!(batch.sent.0[&(RUN, 0)], at);
     fs::remove_file(path.with_extension("live")).unwrap();
     let begun = Sent([((RUN, 0), at)].into());
-    let batch = Batch::gather(place.path(), &begun, 100).unwrap();
+    let batch = Batch::gather(place.path(), &begun, Rows::Calls, 100).unwrap();
     assert_eq!((batch.skipped.len(), batch.frames), (1, 3));
 }
 
@@ -188,10 +214,10 @@ fn what_another_version_wrote_is_waited_for() {
     let length = written.unwrap().length.to_le_bytes();
     bytes[HEADER_BYTES..HEADER_BYTES + 4].copy_from_slice(&length);
     write(place.path(), header(0, 0), "ledger", &bytes);
-    let batch = Batch::gather(place.path(), &Sent::default(), 100).unwrap();
+    let batch = Batch::gather(place.path(), &Sent::default(), Rows::Calls, 100).unwrap();
     // The other core's go on.
     assert_eq!((batch.stuck.len(), batch.frames), (1, 1));
     write(place.path(), header(0, 0), "ledger", b"something else");
-    let batch = Batch::gather(place.path(), &Sent::default(), 100).unwrap();
+    let batch = Batch::gather(place.path(), &Sent::default(), Rows::Calls, 100).unwrap();
     assert_eq!((batch.stuck.len(), batch.frames), (1, 1));
 }

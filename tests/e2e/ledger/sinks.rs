@@ -15,7 +15,7 @@ use crate::support::tls::Authority;
 use crate::support::{Ask, Instance, Reply, Setup, Upstream, delta, eventually, usage_only};
 
 /// A busy machine, and a server that starts again.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Rows as `srpd ledger query` shows entries.
 const ROWS: &str = "SELECT to_jsonb(t) - 'serial' - 'amended' || jsonb_build_object(\
@@ -23,7 +23,7 @@ const ROWS: &str = "SELECT to_jsonb(t) - 'serial' - 'amended' || jsonb_build_obj
     'began', to_char(began AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')) \
     FROM srpd_ledger t";
 
-fn by_id(all: impl IntoIterator<Item = Value>) -> BTreeMap<String, Value> {
+pub(super) fn by_id(all: impl IntoIterator<Item = Value>) -> BTreeMap<String, Value> {
     let named = |entry: Value| (entry["id"].as_str().expect("an id").to_owned(), entry);
     all.into_iter().map(named).collect()
 }
@@ -60,19 +60,32 @@ fn sink(setup: Setup, url: &str, more: &str) -> Setup {
     ))
 }
 
-fn bare(upstream: &Upstream) -> Setup {
+pub(super) fn bare(upstream: &Upstream) -> Setup {
     Setup::bare(&upstream.url())
         .more("aloomu", "price = 2.4")
         .capability("smart", &[], "")
         .section("instance", "currency = \"AUD\"")
 }
 
-fn priced(upstream: &Upstream) -> Setup {
+pub(super) fn priced(upstream: &Upstream) -> Setup {
     with_ledger(bare(upstream))
 }
 
+/// Answers whole or as a stream, as it is asked.
+pub(super) fn answers() -> Upstream {
+    Upstream::start(|request| {
+        match String::from_utf8_lossy(&request.body).contains("\"stream\":true") {
+            false => Reply::chat("whole"),
+            true => Reply::events()
+                .event(&delta("a"))
+                .event(usage_only())
+                .done(),
+        }
+    })
+}
+
 /// Calls of several sorts.
-fn calls(srpd: &Instance, name: &str, count: usize) {
+pub(super) fn calls(srpd: &Instance, name: &str, count: usize) {
     for number in 0..count {
         let ask = match number % 3 {
             0 => Ask::chat("smart"),
@@ -174,15 +187,7 @@ fn whoever_is_killed_every_entry_is_there_once() {
     let Some(mut server) = Postgres::start() else {
         return;
     };
-    let upstream = Upstream::start(|request| {
-        match String::from_utf8_lossy(&request.body).contains("\"stream\":true") {
-            false => Reply::chat("whole"),
-            true => Reply::events()
-                .event(&delta("a"))
-                .event(usage_only())
-                .done(),
-        }
-    });
+    let upstream = answers();
     // Room for what comes while the disk is busy with both.
     let ledger = "directory = \"ledger\"\nsegment_bytes = 1048576";
     let setup = bare(&upstream).section("ledger", ledger);

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod instance;
 pub mod names;
+pub mod nats;
 pub mod postgres;
 pub mod reply;
 pub mod setup;

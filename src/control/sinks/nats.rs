@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{Context, PublishErrorKind};
+use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, RetentionPolicy, StorageType};
 use async_nats::{ConnectOptions, jetstream};
@@ -271,36 +271,55 @@ impl Sender {
             if row.serial < reached.serial {
                 continue;
             }
-            reached.serial = row.serial.saturating_add(1);
-            if let Some(sequence) = self.publish(row, reached.sequence).await? {
+            let sent = match self.publish(&row, reached.sequence).await {
+                Err(error)
+                    if error.kind() == PublishErrorKind::WrongLastSequence
+                        && self.is_emptied(reached).await? =>
+                {
+                    reached.sequence = 0;
+                    self.publish(&row, 0).await
+                }
+                sent => sent,
+            };
+            if let Some(sequence) = sent.map_err(|error| self.said(&error))? {
                 reached.sequence = sequence;
             }
+            reached.serial = row.serial.saturating_add(1);
         }
         Ok(reached)
     }
 
     /// Sends a frame behind the message with this number; the number of its own. None if the
     /// stream knew it, and has not stored it again.
-    async fn publish(&self, row: Row, behind: u64) -> Result<Option<u64>, String> {
+    async fn publish(&self, row: &Row, behind: u64) -> Result<Option<u64>, PublishError> {
         let message = PublishMessage::build()
-            .message_id(message_id(&row))
+            .message_id(message_id(row))
             .header(SERIAL, row.serial.to_string())
             .expected_stream(&self.name)
             .expected_last_subject_sequence(behind)
-            .payload(row.json.into());
+            .payload(row.json.clone().into());
         let sent = self.context.send_publish(self.subject.clone(), message);
-        let sent = sent.await.map_err(|error| error.to_string())?;
-        let acknowledged = sent.await.map_err(|error| {
-            let subject = &self.subject;
-            match error.kind() {
-                PublishErrorKind::StreamNotFound => format!("no stream takes {subject}"),
-                PublishErrorKind::WrongLastSequence => {
-                    format!("{subject} has another last message than expected: {error}")
-                }
-                _ => format!("{subject}: {error}"),
-            }
-        })?;
+        let acknowledged = sent.await?.await?;
         Ok((!acknowledged.duplicate).then_some(acknowledged.sequence))
+    }
+
+    /// Whether the stream has removed all of the lane since: too old, or purged.
+    async fn is_emptied(&self, reached: Reached) -> Result<bool, String> {
+        let found = last(&self.stream, &self.subject).await?;
+        let info = self.stream.get_info().await;
+        let end = info.map_err(|error| error.to_string())?.state.last_sequence;
+        Ok(found.is_none() && go_on(reached, found, end).is_some())
+    }
+
+    fn said(&self, error: &PublishError) -> String {
+        let subject = &self.subject;
+        match error.kind() {
+            PublishErrorKind::StreamNotFound => format!("no stream takes {subject}"),
+            PublishErrorKind::WrongLastSequence => {
+                format!("{subject} has another last message than expected: {error}")
+            }
+            _ => format!("{subject}: {error}"),
+        }
     }
 }
 

@@ -361,3 +361,27 @@ fn a_nats_server_over_tls_is_verified() {
     srpd.reload(&setup.file("sink.pem", &authority.pem()));
     assert_eq!(assert_same(&directory(&srpd), &server), 9);
 }
+
+#[test]
+fn what_is_too_old_for_the_stream_is_no_loss() {
+    let Some(server) = Nats::start() else {
+        return;
+    };
+    server.create(Config {
+        max_age: Duration::from_secs(1),
+        ..config()
+    });
+    let upstream = Upstream::always(Reply::chat("whole"));
+    let srpd = sink(priced(&upstream), &server.url(), "").start();
+    for round in 1..=3 {
+        calls(&srpd, &format!("round-{round}"), 30);
+        within(PATIENCE, "all of it is sent", || {
+            srpd.metric("srpd_sink_sent_total", &LABEL) >= f64::from(30 * round)
+        });
+        within(PATIENCE, "it is removed", || {
+            server.stored().is_some_and(|stored| stored.is_empty())
+        });
+    }
+    assert!(srpd.metric("srpd_sink_sent_total", &LABEL) < 91.0);
+    assert!(srpd.metric("srpd_sink_errors_total", &LABEL) < 1.0);
+}

@@ -11,8 +11,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::jetstream::context::{Context, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{self, LastRawMessageErrorKind, RetentionPolicy, StorageType};
@@ -83,7 +85,8 @@ impl Nats {
     /// [`Failure`]
     pub async fn put(&mut self, sink: &Sink, batch: &mut Batch) -> Result<(), Failure> {
         // Back only if nothing is under way on it any more.
-        let mut connection = match self.connection.take() {
+        let connection = self.connection.take().filter(Connection::is_unbroken);
+        let mut connection = match connection {
             Some(connection) => connection,
             None => self.connect(sink).await?,
         };
@@ -154,6 +157,15 @@ impl Nats {
             stream,
             reached,
         })
+    }
+}
+
+impl Connection {
+    /// The client connects again by itself, and then the stream may not be what it was.
+    fn is_unbroken(&self) -> bool {
+        let client = self.context.client();
+        let connects = client.statistics().connects.load(Relaxed);
+        connects == 1 && client.connection_state() == State::Connected
     }
 }
 

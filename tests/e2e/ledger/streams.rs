@@ -120,7 +120,7 @@ fn whoever_is_killed_every_entry_is_in_the_stream_once() {
     };
     let upstream = answers();
     // Room for what comes while the disk is busy with both.
-    let ledger = "directory = \"ledger\"\nsegment_bytes = 1048576";
+    let ledger = "directory = \"ledger\"\nsegment_bytes = 16777216";
     let setup = bare(&upstream).section("ledger", ledger);
     let setup = sink(setup, &server.url(), "batch = 50");
     let place = tempfile::tempdir().expect("a directory");
@@ -210,7 +210,7 @@ fn what_a_stream_has_lost_is_sent_again() {
         return;
     };
     let upstream = Upstream::always(Reply::chat("whole"));
-    let srpd = sink(priced(&upstream), &server.url(), "").start();
+    let mut srpd = sink(priced(&upstream), &server.url(), "").start();
     calls(&srpd, "kept", 30);
     assert_same(&directory(&srpd), &server);
     // As if the server's machine had lost power, and with it what it hadn't made durable.
@@ -231,6 +231,8 @@ fn what_a_stream_has_lost_is_sent_again() {
     assert_eq!(server.stored().expect("a stream").len(), 30);
     calls(&srpd, "after", 10);
     assert_eq!(assert_same(&directory(&srpd), &server), 100);
+    let lost = "the stream has lost what it had acknowledged";
+    srpd.wait_log(lost, |line| line.contains(lost).then_some(()));
     // A stream that was made anew.
     server.delete();
     server.create(config());
@@ -327,7 +329,7 @@ fn a_subject_that_somebody_else_writes_to_is_not_written_to() {
     server.publish(subject, "\"mine\"");
     calls(&srpd, "more", 9);
     srpd.wait_log("the complaint", |line| {
-        line.contains("another last message than expected")
+        line.contains("expected the field Srpd-Serial")
             .then_some(())
     });
     eventually("it fails", || {

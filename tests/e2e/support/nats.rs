@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::instance::within;
+use super::skipped;
 use super::tls::{self, Authority, Identity};
 
 /// Where Debian and who follows its example keep it: not on everybody's path.
@@ -82,9 +83,7 @@ impl Nats {
 
     fn make(secured: Option<(Identity, ClientConfig)>) -> Option<Nats> {
         let Some(program) = PLACES.map(PathBuf::from).into_iter().find(|it| it.exists()) else {
-            let required = std::env::var("SRPD_E2E_SERVERS").is_ok_and(|it| it == "required");
-            assert!(!required, "no NATS at {PLACES:?}");
-            println!("SKIPPED: no NATS at {PLACES:?}");
+            skipped(&format!("no NATS at {PLACES:?}"));
             return None;
         };
         let runtime = tokio::runtime::Builder::new_current_thread()

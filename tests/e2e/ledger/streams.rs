@@ -131,19 +131,18 @@ fn whoever_is_killed_every_entry_is_in_the_stream_once() {
         let clients: Vec<_> = (0..2)
             .map(|client| thread::spawn(move || call(address, &format!("{life}-{client}"))))
             .collect();
-        thread::sleep(Duration::from_millis(random(&mut state, 900)));
+        thread::sleep(Duration::from_millis(random(&mut state, 400)));
         if life % 2 == 1 {
             server.crash();
             thread::sleep(Duration::from_millis(random(&mut state, 300)));
             server.resume();
         }
-        thread::sleep(Duration::from_millis(random(&mut state, 900)));
+        thread::sleep(Duration::from_millis(random(&mut state, 400)));
         child.kill().expect("it is killed");
         child.wait().expect("it has ended");
         for client in clients {
             client.join().expect("a client");
         }
-        shown(&server.stored().expect("a stream"));
     }
     let (mut child, _) = live(place.path());
     let count = assert_same(&place.path().join("ledger"), &server);
@@ -238,6 +237,49 @@ fn what_a_stream_has_lost_is_sent_again() {
     server.create(config());
     calls(&srpd, "anew", 10);
     assert_eq!(assert_same(&directory(&srpd), &server), 110);
+}
+
+#[test]
+fn of_processes_that_share_a_directory_one_sends_and_two_that_do_send_nothing_twice() {
+    let Some(server) = started() else {
+        return;
+    };
+    let upstream = Upstream::always(Reply::chat("whole"));
+    let shared = tempfile::tempdir().expect("a directory");
+    let ledger = shared.path().join("ledger");
+    let lines = format!("directory = {ledger:?}\nsegment_bytes = 1048576");
+    let setup = sink(
+        bare(&upstream).section("ledger", &lines),
+        &server.url(),
+        "batch = 3",
+    );
+    let first = setup.start();
+    within(PATIENCE, "the first sends", || {
+        calls(&first, "first", 1);
+        first.metric("srpd_sink_sent_total", &LABEL) >= 1.0
+    });
+    let second = setup.start();
+    calls(&first, "of-first", 30);
+    calls(&second, "of-second", 30);
+    assert_same(&ledger, &server);
+    assert!(second.metric("srpd_sink_sent_total", &LABEL) < 1.0);
+    first.signal("KILL");
+    calls(&second, "alone", 30);
+    assert_same(&ledger, &server);
+    assert!(second.metric("srpd_sink_sent_total", &LABEL) >= 30.0);
+    // Who has lost the lock without knowing it, and who has it now.
+    fs::remove_file(ledger.join("events.lock")).expect("it was there");
+    let third = setup.start();
+    for round in 0..20 {
+        calls(&second, &format!("second-{round}"), 9);
+        calls(&third, &format!("third-{round}"), 9);
+    }
+    let count = assert_same(&ledger, &server);
+    assert_eq!(server.stored().expect("a stream").len(), count);
+    within(PATIENCE, "both have been at it", || {
+        let sent = [&second, &third].map(|srpd| srpd.metric("srpd_sink_sent_total", &LABEL));
+        sent.iter().all(|sent| *sent > 30.0)
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A NATS server of the test's own, with JetStream in a directory that goes with it. Where none is
 //! installed, tests that need one say so and pass, unless `SRPD_E2E_SERVERS=required`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +14,7 @@ use rustls::ClientConfig;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 use super::instance::within;
 use super::skipped;
@@ -228,19 +230,28 @@ impl Nats {
         self.runtime.block_on(async {
             let mut stream: Stream = self.context().await?.get_stream(STREAM).await.ok()?;
             let state = stream.info().await.ok()?.state.clone();
-            let mut stored = Vec::new();
+            let mut stored = BTreeMap::new();
             if state.messages == 0 {
-                return Some(stored);
+                return Some(Vec::new());
             }
-            for sequence in state.first_sequence..=state.last_sequence {
-                let message = stream.get_raw_message(sequence).await.ok()?;
-                stored.push(Stored {
-                    subject: message.subject.to_string(),
-                    headers: message.headers,
-                    said: serde_json::from_slice(&message.payload).unwrap_or_default(),
-                });
+            let sequences: Vec<u64> = (state.first_sequence..=state.last_sequence).collect();
+            for some in sequences.chunks(500) {
+                let mut asked = JoinSet::new();
+                for &sequence in some {
+                    let stream = stream.clone();
+                    asked.spawn(async move { stream.get_raw_message(sequence).await });
+                }
+                while let Some(answer) = asked.join_next().await {
+                    let message = answer.ok()?.ok()?;
+                    let one = Stored {
+                        subject: message.subject.to_string(),
+                        headers: message.headers,
+                        said: serde_json::from_slice(&message.payload).unwrap_or_default(),
+                    };
+                    stored.insert(message.sequence, one);
+                }
             }
-            Some(stored)
+            Some(stored.into_values().collect())
         })
     }
 }

@@ -113,9 +113,17 @@ impl Nats {
     }
 
     fn configure(&self) {
+        // The sink may do what docs/LEDGER.md says that it needs, and nothing else.
+        let allowed = format!(
+            "[\"srpd.ledger.>\", \"$JS.API.STREAM.INFO.{STREAM}\", \
+             \"$JS.API.STREAM.MSG.GET.{STREAM}\"]"
+        );
         let mut text = format!(
             "jetstream {{ store_dir: {:?} }}\n\
-             authorization {{ user: srpd, password: {PASSWORD:?} }}\n",
+             authorization {{ users = [\n\
+             {{ user: test, password: {PASSWORD:?} }}\n\
+             {{ user: srpd, password: {PASSWORD:?}, permissions: \
+             {{ publish: {allowed}, subscribe: [\"_INBOX.>\"] }} }}\n] }}\n",
             self.store()
         );
         if let Some((identity, _)) = &self.secured {
@@ -192,7 +200,7 @@ impl Nats {
     }
 
     async fn client(&self) -> Option<Client> {
-        let mut options = ConnectOptions::with_user_and_password("srpd".into(), PASSWORD.into());
+        let mut options = ConnectOptions::with_user_and_password("test".into(), PASSWORD.into());
         if let Some((_, client)) = &self.secured {
             options = options.tls_client_config(client.clone());
         }

@@ -244,7 +244,7 @@ impl Upstream {
     }
 
     fn wait(&self, what: &str, enough: impl Fn(&Seen) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         let mut seen = self.shared.seen();
         while !enough(&seen) {
             let left = deadline.saturating_duration_since(Instant::now());

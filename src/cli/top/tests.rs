@@ -88,7 +88,8 @@ fn names(state: &State) -> Vec<&str> {
     rows.iter().map(|row| row.provider.name.as_str()).collect()
 }
 
-const WHOLE: &str = "\
+/// The upper part, whatever is below it.
+const ABOVE: &str = "\
 srpd 1.2.3                                                                            q quit  ? help
 calls/s 43   failed/s 2   refused/s 1   in flight 7   connections 25
 first token p50 196 ms   p90 560 ms   p99 1.35 s   tokens/s out 13 k   in 30
@@ -100,24 +101,16 @@ errors of 10 minutes  model_not_found 5   overloaded 2
 │▆█                             ││ █                              ││ █                             │
 │██                             ││ █                              ││ █                             │
 └───────────────────────────────┘└────────────────────────────────┘└───────────────────────────────┘
+";
+
+const PROVIDERS: &str = "\
 provider                       where state         in flight  attempts/s  failed/s  tokens/s   price
 aloomu                         au    up               1 of 8          10         0      1000    2.40
 fleet-per                      au    0 of 1 up             3          20         2      12 k    2.40
 vendor-us                      au    breaker open          2           0         0         0    2.40
 ";
 
-const INSIDE: &str = "\
-srpd 1.2.3                                                                            q quit  ? help
-calls/s 43   failed/s 2   refused/s 1   in flight 7   connections 25
-first token p50 196 ms   p90 560 ms   p99 1.35 s   tokens/s out 13 k   in 30
-whole call  p50 196 ms   p90 560 ms   p99 1.35 s
-errors of 10 minutes  model_not_found 5   overloaded 2
-┌ calls/s, up to 43 ────────────┐┌ failed/s, up to 2 ─────────────┐┌ call p99, up to 1.35 s ───────┐
-│ █                             ││ █                              ││ █                             │
-│ █                             ││ █                              ││ █                             │
-│▆█                             ││ █                              ││ █                             │
-│██                             ││ █                              ││ █                             │
-└───────────────────────────────┘└────────────────────────────────┘└───────────────────────────────┘
+const ENDPOINTS: &str = "\
 fleet-per (au): 0 of 1 up, 30 failovers to the next
 endpoint                   state             in flight  waiting successes failures addresses
 http://10.0.0.3:8000       not ready: 503 [3         –        4    12.3 k        2 10.0.0.1:8000
@@ -125,7 +118,7 @@ http://10.0.0.3:8000       not ready: 503 [3         –        4    12.3 k     
 
 #[test]
 fn figures_and_providers_are_drawn() {
-    assert_eq!(shown(&state(), 100, 20), WHOLE);
+    assert_eq!(shown(&state(), 100, 20), [ABOVE, PROVIDERS].concat());
 }
 
 #[test]
@@ -157,7 +150,7 @@ fn trouble_is_red_and_nothing_else_of_the_list_is() {
 fn a_provider_is_looked_into_and_no_control_character_gets_through() {
     let mut state = state();
     press(&mut state, "↓⏎");
-    assert_eq!(shown(&state, 100, 20), INSIDE);
+    assert_eq!(shown(&state, 100, 20), [ABOVE, ENDPOINTS].concat());
     press(&mut state, "␛");
     assert!(shown(&state, 100, 20).contains("vendor-us"));
 }

@@ -34,11 +34,40 @@ macro_rules! file {
     };
 }
 
+/// A page: what all of them begin with, its title, its scripts, and what it shows.
+macro_rules! page {
+    ($path:literal, $title:literal, [$($script:literal)?], $name:literal) => {
+        File {
+            path: $path,
+            content_type: HTML,
+            text: concat!(
+                include_str!("site/head.html"),
+                "<title>",
+                $title,
+                "</title>\n",
+                $("<script type=\"module\" src=\"", $script, "\"></script>\n",)?
+                "</head>\n",
+                include_str!(concat!("site/", $name)),
+            ),
+        }
+    };
+}
+
 /// The whole site.
 pub const FILES: [File; 8] = [
-    file!("/", HTML, "index.html"),
-    file!("/dashboard", HTML, "dashboard.html"),
-    file!("/market", HTML, "market.html"),
+    page!("/", "srpd", [], "index.html"),
+    page!(
+        "/dashboard",
+        "srpd: dashboard",
+        ["/site/dashboard.js"],
+        "dashboard.html"
+    ),
+    page!(
+        "/market",
+        "srpd: market",
+        ["/site/market.js"],
+        "market.html"
+    ),
     file!("/site/icon.svg", ICON, "icon.svg"),
     file!("/site/style.css", CSS, "style.css"),
     file!("/site/plot.js", SCRIPT, "plot.js"),

@@ -2,7 +2,8 @@
 //! becomes of it. A floating call can lose its own to a firm one, on whatever core that is.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
 use crate::base::{Moment, ProviderId};
@@ -17,15 +18,17 @@ use crate::tables::{Market, Reserve};
 pub struct Floaters {
     calls: Vec<Option<Floater>>,
     free: Vec<usize>,
-    /// By provider, made when first needed: who goes first.
-    order: Vec<BTreeSet<(u64, usize)>>,
+    /// By provider, made when first needed.
+    order: Vec<Order>,
+    /// Calls that came.
+    entered: u64,
     /// What they asked for, until it is handed to the office.
     demand: Demand,
 }
 
 struct Floater {
     provider: ProviderId,
-    rank: u64,
+    exit: Exit,
     bid: Price,
     /// Up to when its time is in `demand`.
     counted: Moment,
@@ -33,12 +36,46 @@ struct Floater {
     waker: Option<Waker>,
 }
 
+/// When a call's turn to go is: the lowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Exit {
+    rank: u64,
+    /// Of those of a rank, the newest first.
+    after: Reverse<u64>,
+}
+
+/// Floating calls of one provider in that order, and their places in `calls`. Of calls that bid alike the
+/// newest is put in front, and who ends is mostly near one of the ends.
+#[derive(Default)]
+struct Order(VecDeque<(Exit, usize)>);
+
+impl Order {
+    #[inline]
+    fn insert(&mut self, exit: Exit, index: usize) {
+        if self.0.front().is_none_or(|(first, _)| exit < *first) {
+            return self.0.push_front((exit, index));
+        }
+        let at = self.0.partition_point(|(other, _)| *other < exit);
+        self.0.insert(at, (exit, index));
+    }
+
+    fn remove(&mut self, exit: Exit) {
+        if let Ok(at) = self.0.binary_search_by_key(&exit, |(exit, _)| *exit) {
+            self.0.remove(at);
+        }
+    }
+}
+
 impl Floaters {
     fn enter(&mut self, provider: ProviderId, bid: Price, now: Moment) -> usize {
-        let rank = Standing { bid, since: now }.rank();
+        self.entered += 1;
+        let exit = Exit {
+            rank: Standing { bid, since: now }.rank(),
+            after: Reverse(self.entered),
+        };
         let floater = Some(Floater {
             provider,
-            rank,
+            exit,
             bid,
             counted: now,
             curtailed: false,
@@ -55,14 +92,15 @@ impl Floaters {
             }
         };
         if self.order.len() <= provider.index() {
-            self.order.resize_with(provider.index() + 1, BTreeSet::new);
+            self.order.resize_with(provider.index() + 1, Order::default);
         }
-        self.order[provider.index()].insert((rank, index));
+        self.order[provider.index()].insert(exit, index);
         index
     }
 
     fn first(&self, provider: ProviderId) -> Option<(u64, usize)> {
-        self.order.get(provider.index())?.first().copied()
+        let (exit, index) = self.order.get(provider.index())?.0.front()?;
+        Some((exit.rank, *index))
     }
 
     /// Takes a call out of the order of those that can be curtailed. False if it had been.
@@ -77,7 +115,7 @@ impl Floaters {
         floater.counted = now;
         self.demand.served(floater.provider, floater.bid, us, true);
         if let Some(order) = self.order.get_mut(floater.provider.index()) {
-            order.remove(&(floater.rank, index));
+            order.remove(floater.exit);
         }
         true
     }

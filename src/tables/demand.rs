@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, TryLockError};
 
+use super::scatter::Scatter;
 use crate::base::ProviderId;
 use crate::market::Price;
 
@@ -24,7 +25,7 @@ pub struct Asked {
 /// Demand by provider and limit.
 #[derive(Debug, Default)]
 pub struct Demand {
-    asked: HashMap<(ProviderId, Price), Asked>,
+    asked: HashMap<(ProviderId, Price), Asked, Scatter>,
     dropped: u64,
 }
 

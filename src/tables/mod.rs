@@ -13,6 +13,7 @@ pub mod load;
 pub mod market;
 pub mod meter;
 pub mod routes;
+pub mod scatter;
 pub mod snapshot;
 pub mod view;
 

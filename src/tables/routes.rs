@@ -2,13 +2,13 @@
 //! office from a checked [`Config`](crate::config::Config), copied by each core.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::market::{Reserve, ReserveId};
 use super::meter::{Meter, MeterId};
+use super::scatter::Scatter;
 use crate::base::{CapabilityId, EndpointId, KeyDigest, KeyId, ProviderId, Secret};
 use crate::market::{Place, Price, Supply};
 use crate::net::{ClientTls, ServerTls};
@@ -81,61 +81,6 @@ impl Called {
 /// depends on a random number of this process, and the entry that is found there is compared as
 /// [`KeyDigest`]s are, in a time that doesn't depend on them.
 pub type Keys = HashMap<KeyDigest, Key, Scatter>;
-
-/// Puts digests in places that nobody outside can foresee. A digest is uniformly distributed
-/// already, so one multiplication does.
-#[derive(Clone, Copy)]
-pub struct Scatter {
-    added: u64,
-    times: u64,
-}
-
-impl Default for Scatter {
-    /// Another one each time.
-    fn default() -> Scatter {
-        let random = RandomState::new();
-        Scatter {
-            added: random.hash_one(0),
-            times: random.hash_one(1) | 1,
-        }
-    }
-}
-
-impl BuildHasher for Scatter {
-    type Hasher = Scattered;
-
-    #[inline]
-    fn build_hasher(&self) -> Scattered {
-        Scattered {
-            by: *self,
-            place: 0,
-        }
-    }
-}
-
-/// One digest, on its way to its place.
-pub struct Scattered {
-    by: Scatter,
-    place: u64,
-}
-
-impl Hasher for Scattered {
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.place
-    }
-
-    #[inline]
-    fn write_u64(&mut self, word: u64) {
-        let mixed = self.place ^ word ^ self.by.added;
-        let product = u128::from(mixed) * u128::from(self.by.times);
-        self.place = (product >> 64) as u64 ^ product as u64;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
-    }
-}
 
 /// A client key's rights.
 #[derive(Clone, Debug)]
@@ -294,8 +239,6 @@ pub struct Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use sha2::{Digest as _, Sha256};
 
     use super::*;
@@ -332,22 +275,5 @@ mod tests {
         assert!(keys.contains_key(&KeyDigest::from(near)));
         near[31] ^= 1;
         assert!(!keys.contains_key(&KeyDigest::from(near)));
-    }
-
-    #[test]
-    fn where_a_digest_lies_is_another_place_in_each_table() {
-        let digest = KeyDigest::of(b"ABC");
-        let places: HashSet<u64> = (0..64)
-            .map(|_| Scatter::default().hash_one(digest))
-            .collect();
-        assert!(places.len() > 60);
-        // Both ends of a hash are looked at: the low bits and the highest seven.
-        let scatter = Scatter::default();
-        let hashes: Vec<u64> = (0..4096u16)
-            .map(|id| scatter.hash_one(KeyDigest::of(&id.to_be_bytes())))
-            .collect();
-        let low: HashSet<u64> = hashes.iter().map(|hash| hash & 0xff).collect();
-        let high: HashSet<u64> = hashes.iter().map(|hash| hash >> 57).collect();
-        assert_eq!((low.len(), high.len()), (256, 128));
     }
 }

@@ -162,7 +162,7 @@ fn usage_inspection(body: Vec<u8>) -> Vec<u8> {
 #[library_benchmark]
 #[bench::one_attempt(parts::page(1))]
 #[bench::three_attempts(parts::page(3))]
-fn ledger_entry((mut page, attempts): (Vec<u8>, Vec<Attempt<'static>>)) -> Vec<u8> {
+fn ledger_entry((mut page, attempts): (Vec<u8>, Vec<Attempt<&'static str>>)) -> Vec<u8> {
     black_box(steps::ledger_entry(&mut page, &attempts));
     page
 }

@@ -424,7 +424,7 @@ fn provider((position, country): (u16, &str)) -> Provider {
 }
 
 /// A call as it is recorded.
-pub const CALL: Call<'static> = Call {
+pub const CALL: Call<&'static str> = Call {
     number: 123_456,
     began_us: 1_790_000_000_000_000,
     total_us: 812_000,
@@ -446,7 +446,7 @@ pub const CALL: Call<'static> = Call {
     capability: "smart",
 };
 
-const ATTEMPT: Attempt<'static> = Attempt {
+const ATTEMPT: Attempt<&'static str> = Attempt {
     result: Some(AttemptResult::Succeeded),
     status: 200,
     after_us: 35,
@@ -457,7 +457,7 @@ const ATTEMPT: Attempt<'static> = Attempt {
 };
 
 /// Where an entry of so many attempts goes, and these.
-pub fn page(attempts: usize) -> (Vec<u8>, Vec<Attempt<'static>>) {
+pub fn page(attempts: usize) -> (Vec<u8>, Vec<Attempt<&'static str>>) {
     warm_up();
     (vec![0; 4096], vec![ATTEMPT; attempts])
 }

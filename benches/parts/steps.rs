@@ -144,7 +144,7 @@ pub fn usage_inspection(body: &[u8]) {
 
 /// A call's entry, written where its segment is mapped.
 #[inline(always)]
-pub fn ledger_entry(page: &mut [u8], attempts: &[Attempt<'_>]) -> Option<Written> {
+pub fn ledger_entry(page: &mut [u8], attempts: &[Attempt<&str>]) -> Option<Written> {
     let call = black_box(super::CALL);
     frame::write(black_box(page), 7, |pen| {
         entry::encode(pen, Kind::Entry, &call, attempts.iter().copied())

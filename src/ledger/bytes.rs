@@ -3,37 +3,70 @@
 
 /// Writes into a part of a segment.
 pub struct Pen<'b> {
-    page: &'b mut [u8],
-    at: usize,
+    room: usize,
+    rest: &'b mut [u8],
 }
 
 impl<'b> Pen<'b> {
     /// At the beginning of `page`.
     pub fn new(page: &'b mut [u8]) -> Pen<'b> {
-        Pen { page, at: 0 }
+        Pen {
+            room: page.len(),
+            rest: page,
+        }
     }
 
     /// Bytes written.
     pub fn written(&self) -> usize {
-        self.at
+        self.room - self.rest.len()
     }
 
-    /// Writes a byte over one that was written.
+    /// The next `N` bytes, to be written there; None if there is no room for them.
     #[inline]
-    pub fn amend(&mut self, at: usize, byte: u8) {
-        if at < self.at {
-            self.page[at] = byte;
+    pub fn array<const N: usize>(&mut self) -> Option<&'b mut [u8; N]> {
+        if self.rest.len() < N {
+            return None;
         }
+        let (place, rest) = std::mem::take(&mut self.rest).split_first_chunk_mut::<N>()?;
+        self.rest = rest;
+        Some(place)
     }
 
     /// Writes bytes; None, and nothing, if there is no room for them.
     #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
-        let end = self.at.checked_add(bytes.len())?;
-        self.page.get_mut(self.at..end)?.copy_from_slice(bytes);
-        self.at = end;
+        if self.rest.len() < bytes.len() {
+            return None;
+        }
+        let (place, rest) = std::mem::take(&mut self.rest).split_at_mut(bytes.len());
+        copy(place, bytes);
+        self.rest = rest;
         Some(())
     }
+}
+
+/// Copies bytes into as many. Names are short: a call of memcpy costs more than moving them does.
+#[inline]
+fn copy(to: &mut [u8], from: &[u8]) {
+    let moved = match from.len() {
+        0 => Some(()),
+        4..=7 => move_ends::<4>(to, from),
+        8..=15 => move_ends::<8>(to, from),
+        16..=31 => move_ends::<16>(to, from),
+        32..=64 => move_ends::<32>(to, from),
+        _ => None,
+    };
+    if moved.is_none() {
+        to.copy_from_slice(from);
+    }
+}
+
+/// Moves the first `N` bytes and the last, which together are all of them.
+#[inline]
+fn move_ends<const N: usize>(to: &mut [u8], from: &[u8]) -> Option<()> {
+    *to.first_chunk_mut::<N>()? = *from.first_chunk()?;
+    *to.last_chunk_mut::<N>()? = *from.last_chunk()?;
+    Some(())
 }
 
 /// Reads what a [`Pen`] wrote.
@@ -61,5 +94,24 @@ impl<'b> Eye<'b> {
     #[inline]
     pub fn text(&mut self, count: usize) -> Option<&'b str> {
         str::from_utf8(self.bytes(count)?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_any_length_are_written_and_nothing_beside_them() {
+        let from: Vec<u8> = (1..=200).collect();
+        for length in 0..=from.len() {
+            let mut page = [0; 256];
+            let mut pen = Pen::new(&mut page[..length + 3]);
+            pen.bytes(b"..").expect("room");
+            pen.bytes(&from[..length]).expect("room");
+            assert_eq!((pen.bytes(b"--"), pen.written()), (None, length + 2));
+            assert_eq!(&page[2..length + 2], &from[..length]);
+            assert!(page[length + 2..].iter().all(|byte| *byte == 0), "{length}");
+        }
     }
 }

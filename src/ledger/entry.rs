@@ -2,6 +2,7 @@
 
 use super::bytes::{Eye, Pen};
 use super::frame::Kind;
+use super::text::Text;
 use crate::telemetry::{AttemptResult, Outcome};
 
 /// The version of an entry that this program writes, and the only one that it reads.
@@ -30,9 +31,10 @@ pub const fn payload_bytes_max(attempts: usize) -> usize {
         + attempts * (ATTEMPT_BYTES + 2 * TEXT_BYTES_MAX)
 }
 
-/// One call, but for its attempts.
+/// One call, but for its attempts. Its texts are `&str` where it was read, and may be [`Text`] where
+/// it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Call<'e> {
+pub struct Call<T> {
     /// Its number: with run and core, its [`EntryId`](super::EntryId).
     pub number: u64,
     /// When it began, in microseconds since 1970.
@@ -63,20 +65,20 @@ pub struct Call<'e> {
     /// How it ended.
     pub outcome: Outcome,
     /// Our own error's code, or nothing.
-    pub code: &'e str,
+    pub code: T,
     /// `x-request-id`
-    pub request_id: &'e str,
+    pub request_id: T,
     /// The effective residency as a field value; nothing if the call didn't get that far.
-    pub residency: &'e str,
+    pub residency: T,
     /// The key's name, or nothing.
-    pub key: &'e str,
+    pub key: T,
     /// The capability's name, or nothing.
-    pub capability: &'e str,
+    pub capability: T,
 }
 
-/// One try at one endpoint.
+/// One try at one endpoint, with texts as in [`Call`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt<'e> {
+pub struct Attempt<T> {
     /// How it ended. None: it hadn't when the call did.
     pub result: Option<AttemptResult>,
     /// What the provider answered with; 0 if it didn't.
@@ -86,9 +88,9 @@ pub struct Attempt<'e> {
     /// How long it took, in microseconds.
     pub took_us: u64,
     /// The provider's name.
-    pub provider: &'e str,
+    pub provider: T,
     /// The endpoint's host and port.
-    pub endpoint: &'e str,
+    pub endpoint: T,
     /// Where the provider is: ISO 3166-1 alpha-2, lower case.
     pub jurisdiction: Option<[u8; 2]>,
 }
@@ -99,7 +101,7 @@ pub struct Entry<'e> {
     /// Whether it is in another's place.
     pub amends: bool,
     /// The call.
-    pub call: Call<'e>,
+    pub call: Call<&'e str>,
     attempts: (u8, Eye<'e>),
 }
 
@@ -110,30 +112,23 @@ const FIRM: u8 = 8;
 const STREAM: u8 = 16;
 const SERVED: u8 = 32;
 
-/// As much of a text as an entry has room for.
-fn cut(text: &str) -> &str {
-    cut_to(text, TEXT_BYTES_MAX)
-}
-
-fn cut_to(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}
-
-/// Writes an entry. None if there is no room, or it has more than 255 attempts.
+/// Writes an entry where nothing but zeros is. None if there is no room, or it has more than 255
+/// attempts.
 #[inline]
-pub fn encode<'a>(
+pub fn encode<'t, T: Copy + Into<Text<'t>>>(
     pen: &mut Pen<'_>,
     kind: Kind,
-    call: &Call<'_>,
-    attempts: impl Iterator<Item = Attempt<'a>>,
+    call: &Call<T>,
+    mut attempts: impl Iterator<Item = Attempt<T>>,
 ) -> Option<()> {
     let texts = [
-        cut(call.code),
-        cut(call.request_id),
-        cut_to(call.residency, RESIDENCY_BYTES_MAX),
-        cut(call.key),
-        cut(call.capability),
+        (call.code, TEXT_BYTES_MAX),
+        (call.request_id, TEXT_BYTES_MAX),
+        (call.residency, RESIDENCY_BYTES_MAX),
+        (call.key, TEXT_BYTES_MAX),
+        (call.capability, TEXT_BYTES_MAX),
     ];
+    let texts = texts.map(|(text, bytes_max)| text.into().cut(bytes_max));
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     let flags = flag(call.ttft_us.is_some(), HAS_TTFT)
         | flag(call.tokens.is_some(), HAS_TOKENS)
@@ -142,7 +137,7 @@ pub fn encode<'a>(
         | flag(call.stream, STREAM)
         | flag(call.served, SERVED);
     let (input, output) = call.tokens.unwrap_or_default();
-    let mut fixed = [0; FIXED_BYTES];
+    let fixed = pen.array::<FIXED_BYTES>()?;
     fixed[0] = kind as u8;
     fixed[1] = VERSION;
     fixed[2] = flags;
@@ -166,23 +161,23 @@ pub fn encode<'a>(
     for (place, number) in fixed[16..].chunks_exact_mut(8).zip(numbers) {
         place.copy_from_slice(&number.to_le_bytes());
     }
-    pen.bytes(&fixed)?;
     for text in texts {
-        pen.bytes(text.as_bytes())?;
+        pen.bytes(text)?;
     }
-    let mut count: u8 = 0;
-    for attempt in attempts {
-        encode_attempt(pen, &attempt)?;
-        count = count.checked_add(1)?;
-    }
-    pen.amend(ATTEMPTS_AT, count);
-    Some(())
+    attempts.try_for_each(|attempt| {
+        fixed[ATTEMPTS_AT] = fixed[ATTEMPTS_AT].checked_add(1)?;
+        encode_attempt(pen, &attempt)
+    })
 }
 
 #[inline]
-fn encode_attempt(pen: &mut Pen<'_>, attempt: &Attempt<'_>) -> Option<()> {
-    let (provider, endpoint) = (cut(attempt.provider), cut(attempt.endpoint));
-    let mut fixed = [0; ATTEMPT_BYTES];
+fn encode_attempt<'t, T: Copy + Into<Text<'t>>>(
+    pen: &mut Pen<'_>,
+    attempt: &Attempt<T>,
+) -> Option<()> {
+    let [provider, endpoint] =
+        [attempt.provider, attempt.endpoint].map(|text| text.into().cut(TEXT_BYTES_MAX));
+    let fixed = pen.array::<ATTEMPT_BYTES>()?;
     fixed[0] = attempt.result.map_or(0, result_number);
     fixed[1] = provider.len() as u8;
     fixed[2] = endpoint.len() as u8;
@@ -190,9 +185,8 @@ fn encode_attempt(pen: &mut Pen<'_>, attempt: &Attempt<'_>) -> Option<()> {
     fixed[6..8].copy_from_slice(&attempt.jurisdiction.unwrap_or_default());
     fixed[8..16].copy_from_slice(&attempt.after_us.to_le_bytes());
     fixed[16..].copy_from_slice(&attempt.took_us.to_le_bytes());
-    pen.bytes(&fixed)?;
-    pen.bytes(provider.as_bytes())?;
-    pen.bytes(endpoint.as_bytes())
+    pen.bytes(provider)?;
+    pen.bytes(endpoint)
 }
 
 impl<'e> Entry<'e> {
@@ -273,7 +267,7 @@ pub struct Attempts<'e> {
 }
 
 impl<'e> Attempts<'e> {
-    fn read(&mut self) -> Option<Attempt<'e>> {
+    fn read(&mut self) -> Option<Attempt<&'e str>> {
         let fixed = self.eye.array::<ATTEMPT_BYTES>()?;
         let result = match fixed[0] {
             0 => None,
@@ -302,9 +296,9 @@ impl<'e> Attempts<'e> {
 }
 
 impl<'e> Iterator for Attempts<'e> {
-    type Item = Attempt<'e>;
+    type Item = Attempt<&'e str>;
 
-    fn next(&mut self) -> Option<Attempt<'e>> {
+    fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
         self.read()
     }

@@ -6,9 +6,13 @@
 //! any instant leaves whole frames only; what a machine that dies leaves, the checksum tells.
 
 use super::bytes::{Eye, Pen};
+use super::crc;
 
 /// Bytes before a payload.
 pub const HEAD_BYTES: usize = 16;
+
+const CHECKSUM_AT: usize = 4;
+const SERIAL_AT: usize = 8;
 
 /// Frames begin at multiples of this.
 pub const ALIGN: usize = 8;
@@ -59,20 +63,19 @@ pub fn write(
         return None;
     }
     head[8..].copy_from_slice(&serial.to_le_bytes());
-    let checksum = checksum(length as u32, serial, &rest[..length]);
-    head[4..8].copy_from_slice(&checksum.to_le_bytes());
+    let covered = place.get(SERIAL_AT..HEAD_BYTES + length)?;
+    let checksum = checksum(length as u32, covered);
+    place[CHECKSUM_AT..SERIAL_AT].copy_from_slice(&checksum.to_le_bytes());
     Some(Written {
         length: length as u32,
         size,
     })
 }
 
-/// CRC-32C (Castagnoli) of length, serial number and payload.
-fn checksum(length: u32, serial: u64, payload: &[u8]) -> u32 {
-    let mut head = [0; 12];
-    head[..4].copy_from_slice(&length.to_le_bytes());
-    head[4..].copy_from_slice(&serial.to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c(&head), payload)
+/// CRC-32C (Castagnoli) of a length, and of serial number and payload as they lie behind each other.
+#[inline]
+fn checksum(length: u32, covered: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc::of_word(length), covered)
 }
 
 /// A whole frame.
@@ -119,8 +122,9 @@ pub fn read(bytes: &[u8]) -> Read<'_> {
     };
     match payload {
         Some(payload)
-            if checksum(length, serial, payload) == u32::from_le_bytes(word(4))
-                && bytes.len() >= size(payload.len()) =>
+            if bytes.len() >= size(payload.len())
+                && checksum(length, &bytes[SERIAL_AT..HEAD_BYTES + payload.len()])
+                    == u32::from_le_bytes(word(CHECKSUM_AT)) =>
         {
             Read::Frame(Frame {
                 serial,

@@ -12,6 +12,7 @@
 pub mod amount;
 pub mod border;
 mod bytes;
+mod crc;
 pub mod entry;
 pub mod frame;
 pub mod id;
@@ -20,6 +21,7 @@ pub mod merge;
 pub mod merkle;
 pub mod scan;
 pub mod segment;
+pub mod text;
 pub mod tree;
 
 pub use amount::Amount;
@@ -29,6 +31,9 @@ pub use id::{EntryId, RunId};
 pub use leaf::Leaf;
 pub use scan::{Found, Scan};
 pub use segment::Header;
+pub use text::{Kept, Text};
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

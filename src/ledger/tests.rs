@@ -9,7 +9,7 @@ use super::segment::{HEADER_BYTES, parts};
 use super::*;
 use crate::telemetry::{AttemptResult, Outcome};
 
-const CALL: Call<'static> = Call {
+const CALL: Call<&'static str> = Call {
     number: 7,
     began_us: 1_790_000_000_000_000,
     total_us: 812_000,
@@ -31,7 +31,7 @@ const CALL: Call<'static> = Call {
     capability: "smart",
 };
 
-const ATTEMPTS: [Attempt<'static>; 2] = [
+const ATTEMPTS: [Attempt<&'static str>; 2] = [
     Attempt {
         result: Some(AttemptResult::ServerError),
         status: 503,
@@ -62,7 +62,7 @@ const HEADER: Header = Header {
 };
 
 /// A segment with these calls in it, of so many bytes.
-fn segment(calls: &[(Kind, Call<'_>)], bytes: usize) -> Vec<u8> {
+fn segment(calls: &[(Kind, Call<&str>)], bytes: usize) -> Vec<u8> {
     let mut segment = vec![0; bytes];
     let mut at = HEADER_BYTES;
     segment[..at].copy_from_slice(&HEADER.encode());
@@ -77,7 +77,7 @@ fn segment(calls: &[(Kind, Call<'_>)], bytes: usize) -> Vec<u8> {
     segment
 }
 
-fn numbered(numbers: std::ops::Range<u64>) -> Vec<(Kind, Call<'static>)> {
+fn numbered(numbers: std::ops::Range<u64>) -> Vec<(Kind, Call<&'static str>)> {
     let call = |number| (Kind::Entry, Call { number, ..CALL });
     numbers.map(call).collect()
 }
@@ -373,9 +373,9 @@ proptest! {
         let call = Call {
             number, began_us, total_us, ttft_us, tokens, price, status,
             firm: flags.0, stream: flags.1, served: flags.2,
-            outcome: Outcome::ALL[outcome], request_id: &request_id, key: &key, ..CALL
+            outcome: Outcome::ALL[outcome], request_id: request_id.as_str(), key: key.as_str(), ..CALL
         };
-        let attempts: Vec<Attempt<'_>> = results.iter()
+        let attempts: Vec<Attempt<&str>> = results.iter()
             .map(|at| Attempt { result: Some(AttemptResult::ALL[*at]), ..ATTEMPTS[0] })
             .collect();
         let mut place = vec![0; frame::HEAD_BYTES + entry::payload_bytes_max(attempts.len()) + 8];

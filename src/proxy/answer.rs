@@ -68,9 +68,7 @@ pub fn stamp(out: &mut Vec<u8>, settlement: &Settlement<'_>, took_ms: Option<u64
         "x-sovereign-attempts",
         digits.format(record.attempts).as_bytes(),
     );
-    if let Some(receipt) = settlement.receipt() {
-        encode::checked_field(out, "x-sovereign-receipt", receipt.as_bytes());
-    }
+    settlement.receipt(out);
     if let Some(allowance) = settlement.allowance() {
         limits(out, &allowance);
     }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use rtrb::Consumer;
 
+use crate::http::encode::CRLF;
 use crate::ledger::frame::{self, Kind};
 use crate::ledger::segment::HEADER_BYTES;
-use crate::ledger::{Attempt, Call, EntryId, RunId, entry};
+use crate::ledger::{Attempt, Call, EntryId, RunId, Text, entry};
 use crate::tables::LedgerLink;
 use crate::tables::ledger::{Sheet, Standing, Tally};
-use crate::telemetry::InlineText;
 
 /// Frames that a call can need: its entry, and what amends it.
 const FRAMES_PER_CALL: usize = 2;
@@ -31,12 +31,12 @@ pub struct Ledger {
     serial: u64,
     /// Calls begun.
     calls: u64,
-    /// What the ids of its calls begin with.
-    prefix: InlineText<32>,
+    /// What the receipts of its calls begin with, and how much of it that is.
+    receipt: ([u8; RECEIPT_ROOM], usize),
 }
 
-/// An id as text: 24 digits, and two numbers.
-pub type Receipt = InlineText<56>;
+/// The field's name, and of an id 24 digits, a number of 16 bits, and what is between them.
+const RECEIPT_ROOM: usize = 64;
 
 /// Bytes that a call with so many attempts can need.
 const fn need(attempts: usize) -> usize {
@@ -46,9 +46,13 @@ const fn need(attempts: usize) -> usize {
 impl Ledger {
     /// Of the core with this number.
     pub fn new(link: LedgerLink, core: usize) -> Ledger {
+        let core = core as u16;
+        let begins = format!("x-sovereign-receipt: {}-{core}-", link.run);
+        let mut receipt = [0; RECEIPT_ROOM];
+        receipt[..begins.len()].copy_from_slice(begins.as_bytes());
         Ledger {
             run: link.run,
-            core: core as u16,
+            core,
             sheet: link.first,
             next: link.next,
             standing: link.standing,
@@ -57,7 +61,7 @@ impl Ledger {
             at: HEADER_BYTES,
             serial: 0,
             calls: 0,
-            prefix: InlineText::new(format!("{}-{core}-", link.run).as_bytes()),
+            receipt: (receipt, begins.len()),
         }
     }
 
@@ -73,16 +77,16 @@ impl Ledger {
         }
     }
 
-    /// The text of an id of this core's.
+    /// Writes the field that tells a client of this core what the entry of its call is called.
     #[inline]
-    pub fn receipt(&self, id: EntryId) -> Receipt {
-        let mut text = [0; 56];
-        let mut digits = itoa::Buffer::new();
-        let (prefix, call) = (self.prefix.as_bytes(), digits.format(id.call).as_bytes());
-        let end = prefix.len() + call.len();
-        text[..prefix.len()].copy_from_slice(prefix);
-        text[prefix.len()..end].copy_from_slice(call);
-        InlineText::new(&text[..end])
+    pub fn receipt(&self, id: EntryId, out: &mut Vec<u8>) {
+        let (begins, bytes) = &self.receipt;
+        let end = out.len() + bytes;
+        // All of the room, and then less of it: a copy of a known length is a few moves.
+        out.extend_from_slice(begins);
+        out.truncate(end);
+        out.extend_from_slice(itoa::Buffer::new().format(id.call).as_bytes());
+        out.extend_from_slice(CRLF);
     }
 
     /// Whether there is room for the entries of so many calls of so many attempts each.
@@ -111,13 +115,13 @@ impl Ledger {
     pub fn write<'a>(
         &mut self,
         kind: Kind,
-        call: &Call<'_>,
-        attempts: impl Iterator<Item = Attempt<'a>> + Clone,
+        call: &Call<Text<'a>>,
+        attempts: impl Iterator<Item = Attempt<Text<'a>>> + Clone,
     ) {
-        let written = match self.put(kind, call, attempts.clone()) {
-            true => true,
-            false => self.turn_over() && self.put(kind, call, attempts),
-        };
+        // Here, or else in the next sheet. In one place, where the compiler puts it together with
+        // what made the call.
+        let written = (0..2)
+            .any(|at| (at == 0 || self.turn_over()) && self.put(kind, call, attempts.clone()));
         self.serial += 1;
         match (written, kind) {
             (false, _) => self.tally.lost.add(1),
@@ -128,7 +132,13 @@ impl Ledger {
 
     /// Writes the entry of a call that was never let in, and so has no attempts, or what amends it,
     /// unless the room is needed for those that were.
-    pub fn write_refused(&mut self, kind: Kind, call: &Call<'_>, calls: usize, attempts: usize) {
+    pub fn write_refused(
+        &mut self,
+        kind: Kind,
+        call: &Call<Text<'_>>,
+        calls: usize,
+        attempts: usize,
+    ) {
         if self.has_room(calls, attempts) {
             return self.write(kind, call, [].into_iter());
         }
@@ -140,8 +150,8 @@ impl Ledger {
     fn put<'a>(
         &mut self,
         kind: Kind,
-        call: &Call<'_>,
-        attempts: impl Iterator<Item = Attempt<'a>>,
+        call: &Call<Text<'a>>,
+        attempts: impl Iterator<Item = Attempt<Text<'a>>>,
     ) -> bool {
         let page = &mut self.sheet.page;
         let written = frame::write(page.bytes(self.at), self.serial, |pen| {

@@ -8,13 +8,12 @@ use super::admission::Admission;
 use super::conclude::Tried;
 use super::core::{Core, HttpDate};
 use super::leases::{Allowance, Exhausted};
-use super::ledger::Receipt;
 use super::targets::Permit;
 use super::verdict::Verdict;
 use crate::base::{Moment, ProviderId};
-use crate::ledger::EntryId;
 use crate::ledger::entry::RESIDENCY_BYTES_MAX;
 use crate::ledger::frame::Kind;
+use crate::ledger::{EntryId, Kept};
 use crate::market::Supply;
 use crate::openai::{ErrorCode, Usage};
 use crate::policy::chain::Candidate;
@@ -51,7 +50,7 @@ pub struct Settlement<'c> {
     /// What its entry says, once it has one.
     entered: Option<Entered>,
     tries: Tries,
-    /// The effective residency as a field value, longer than the access log has it.
+    /// The effective residency as a field value, if the access log's is cut.
     residency: InlineText<RESIDENCY_BYTES_MAX>,
     /// What is asked for, as OpenTelemetry calls it, once that is known.
     operation: Option<&'static str>,
@@ -134,10 +133,13 @@ impl<'c> Settlement<'c> {
         self.record.waited_us += us;
     }
 
-    /// What its entry in the ledger is called, for `x-sovereign-receipt`; None if there is no ledger.
-    pub fn receipt(&self) -> Option<Receipt> {
-        let ledger = self.core.ledger.as_ref()?.try_borrow().ok()?;
-        Some(ledger.receipt(self.id?))
+    /// Writes `x-sovereign-receipt`: what its entry in the ledger is called, if there is a ledger.
+    pub fn receipt(&self, out: &mut Vec<u8>) {
+        if let Some(ledger) = &self.core.ledger
+            && let (Some(id), Ok(ledger)) = (self.id, ledger.try_borrow())
+        {
+            ledger.receipt(id, out);
+        }
     }
 
     /// Milliseconds since then, for `openai-processing-ms`.
@@ -170,7 +172,7 @@ impl<'c> Settlement<'c> {
         text.clear();
         residency.write_field_value(&mut text);
         self.record.residency = InlineText::new(&text);
-        if self.id.is_some() {
+        if text.len() > self.record.residency.as_bytes().len() {
             self.residency = InlineText::new(&text);
         }
     }
@@ -380,8 +382,8 @@ impl<'c> Attempt<'c> {
         }
         let number = settlement.tries.len();
         settlement.tries.push(Try {
-            provider: InlineText::new(provider.name.as_bytes()),
-            endpoint: InlineText::new(endpoint.authority.as_bytes()),
+            provider: Kept::new(&provider.name),
+            endpoint: Kept::new(&endpoint.authority),
             ids: (provider.id, endpoint.id),
             jurisdiction: provider.jurisdiction,
             began: core.recently(),

@@ -37,7 +37,7 @@ fn scan(bytes: &[u8], from: usize) {
 }
 
 fn assert_written_again(entry: &Entry<'_>) {
-    let attempts: Vec<Attempt<'_>> = entry.attempts().collect();
+    let attempts: Vec<Attempt<&str>> = entry.attempts().collect();
     let kind = match entry.amends {
         true => Kind::Amendment,
         false => Kind::Entry,
@@ -62,7 +62,7 @@ fn assert_written_again(entry: &Entry<'_>) {
         call.key,
         call.capability,
     ];
-    let long = |attempt: &Attempt<'_>| cut(attempt.provider) || cut(attempt.endpoint);
+    let long = |attempt: &Attempt<&str>| cut(attempt.provider) || cut(attempt.endpoint);
     if texts.into_iter().any(cut) || attempts.iter().any(long) {
         return;
     }

@@ -14,7 +14,7 @@ use crate::telemetry::{AttemptResult, Outcome};
 
 const HOUR_US: i64 = 3_600_000_000;
 
-const CALL: Call<'static> = Call {
+const CALL: Call<&'static str> = Call {
     number: 0,
     began_us: 1_790_000_000_000_000,
     total_us: 812_000,
@@ -37,7 +37,7 @@ const CALL: Call<'static> = Call {
 };
 
 /// Writes a segment of core 0 with these frames.
-fn segment(directory: &Path, number: u32, ending: &str, frames: &[(u64, Kind, Call<'_>)]) {
+fn segment(directory: &Path, number: u32, ending: &str, frames: &[(u64, Kind, Call<&str>)]) {
     let header = Header {
         run: RunId([7; 12]),
         core: 0,

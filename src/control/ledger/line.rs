@@ -79,7 +79,7 @@ pub struct Line<'e> {
     pub total_us: u64,
     /// In order.
     #[serde(serialize_with = "attempts")]
-    pub attempts: Vec<Attempt<'e>>,
+    pub attempts: Vec<Attempt<&'e str>>,
 }
 
 #[derive(Serialize)]
@@ -93,7 +93,7 @@ struct Tried<'e> {
     took_us: u64,
 }
 
-fn attempts<S: Serializer>(list: &[Attempt<'_>], serializer: S) -> Result<S::Ok, S::Error> {
+fn attempts<S: Serializer>(list: &[Attempt<&str>], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(list.iter().map(|attempt| Tried {
         provider: attempt.provider,
         endpoint: attempt.endpoint,

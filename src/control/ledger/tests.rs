@@ -16,9 +16,9 @@ use crate::config;
 use crate::ledger::entry::{self, Call};
 use crate::ledger::frame::{self, Kind};
 use crate::ledger::segment::HEADER_BYTES;
+use crate::ledger::testing::REFUSED;
 use crate::ledger::{Entry, Found, Header, RunId, Scan};
 use crate::tables::ledger::{Sheet, Standing};
-use crate::telemetry::Outcome;
 
 const BYTES: usize = 64 * 1024;
 
@@ -38,27 +38,7 @@ fn written(directory: &Path, number: u32, entries: u64) -> (Segment, Sheet) {
     let (segment, mut sheet) = Segment::make(directory, &header(number), BYTES).unwrap();
     let mut at = HEADER_BYTES;
     for number in 0..entries {
-        let call = Call {
-            number,
-            began_us: 0,
-            total_us: 1,
-            ttft_us: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            tokens: None,
-            price: None,
-            firm: false,
-            stream: false,
-            served: false,
-            jurisdiction: None,
-            status: 404,
-            outcome: Outcome::Failed,
-            code: "model_not_found",
-            request_id: "r",
-            residency: "",
-            key: "",
-            capability: "",
-        };
+        let call = Call { number, ..REFUSED };
         let place = sheet.page.bytes(at);
         let written = frame::write(place, number, |pen| {
             entry::encode(pen, Kind::Entry, &call, [].into_iter())

@@ -13,9 +13,9 @@ use crate::ledger::entry::{self, Call};
 use crate::ledger::frame::{self, Kind};
 use crate::ledger::merkle::{Frontier, Hash};
 use crate::ledger::segment::{HEADER_BYTES, LIVE, SEALED};
+use crate::ledger::testing::REFUSED;
 use crate::ledger::tree::{FILE, Record};
 use crate::ledger::{Header, Leaf, RunId};
-use crate::telemetry::Outcome;
 
 fn key() -> AuthorityKey {
     AuthorityKey::from_seed(&Zeroizing::new([1; 32]))
@@ -32,38 +32,16 @@ fn header(run: u8, core: u16, number: u32) -> Header {
     }
 }
 
-fn call(number: u64) -> Call<'static> {
-    Call {
-        number,
-        began_us: 0,
-        total_us: 1,
-        ttft_us: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        tokens: None,
-        price: None,
-        firm: false,
-        stream: false,
-        served: false,
-        jurisdiction: None,
-        status: 404,
-        outcome: Outcome::Failed,
-        code: "model_not_found",
-        request_id: "r",
-        residency: "",
-        key: "",
-        capability: "",
-    }
-}
-
 /// Writes a segment with these serial numbers; the hashes of what is in it.
 fn write(directory: &Path, header: Header, ending: &str, serials: &[u64]) -> Vec<Hash> {
     let mut bytes = vec![0; 64 * 1024];
     bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
     let (mut at, mut hashes) = (HEADER_BYTES, Vec::new());
     for serial in serials {
-        let written = frame::write(&mut bytes[at..], *serial, |pen| {
-            entry::encode(pen, Kind::Entry, &call(*serial), [].into_iter())
+        let number = *serial;
+        let written = frame::write(&mut bytes[at..], number, |pen| {
+            let call = Call { number, ..REFUSED };
+            entry::encode(pen, Kind::Entry, &call, [].into_iter())
         });
         let written = written.unwrap();
         bytes[at..at + 4].copy_from_slice(&written.length.to_le_bytes());

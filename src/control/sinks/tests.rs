@@ -11,6 +11,7 @@ use super::batch::{Batch, Rows};
 use crate::ledger::entry::{self, Call};
 use crate::ledger::frame::{self, Kind};
 use crate::ledger::segment::HEADER_BYTES;
+use crate::ledger::testing::REFUSED;
 use crate::ledger::{Header, RunId};
 use crate::telemetry::Outcome;
 
@@ -27,27 +28,13 @@ fn header(core: u16, number: u32) -> Header {
     }
 }
 
-fn call(number: u64, outcome: Outcome) -> Call<'static> {
+fn call(number: u64, outcome: Outcome) -> Call<&'static str> {
     Call {
         number,
         began_us: 1_790_000_000_000_000,
-        total_us: 1,
-        ttft_us: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        tokens: None,
-        price: None,
-        firm: false,
-        stream: false,
-        served: false,
-        jurisdiction: None,
-        status: 404,
         outcome,
-        code: "model_not_found",
-        request_id: "r",
-        residency: "",
         key: "acme",
-        capability: "",
+        ..REFUSED
     }
 }
 

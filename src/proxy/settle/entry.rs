@@ -5,10 +5,10 @@ use super::super::verdict::Verdict;
 use super::{Settlement, Try};
 use crate::base::Moment;
 use crate::ledger::frame::Kind;
-use crate::ledger::{Attempt, Call};
+use crate::ledger::{Attempt, Call, Text};
 use crate::openai::ErrorCode;
 use crate::tables::Routes;
-use crate::telemetry::{AttemptResult, InlineText, Outcome};
+use crate::telemetry::{AttemptResult, Outcome};
 
 /// What can turn out otherwise than an entry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,10 @@ impl Settlement<'_> {
             let code = record
                 .code
                 .and_then(|it| ErrorCode::ALL.get(usize::from(it)));
+            let residency = match self.residency.as_bytes() {
+                [] => record.residency.as_bytes(),
+                whole => whole,
+            };
             let call = Call {
                 number: id.call,
                 began_us: self.core.unix_us(self.started),
@@ -92,34 +96,33 @@ impl Settlement<'_> {
                 jurisdiction: record.jurisdiction,
                 status: record.status,
                 outcome: record.outcome,
-                code: code.map_or("", |code| code.label()),
-                request_id: text(&record.request_id),
-                residency: text(&self.residency),
-                key: record.key.map_or("", |id| called.key(id)),
-                capability: record.capability.map_or("", |id| called.capability(id)),
+                code: code.map_or("", |code| code.label()).into(),
+                request_id: Text::of(record.request_id.as_bytes()),
+                residency: Text::of(residency),
+                key: record.key.map_or("", |id| called.key(id)).into(),
+                capability: record
+                    .capability
+                    .map_or("", |id| called.capability(id))
+                    .into(),
             };
             if !self.admitted {
                 return ledger.write_refused(kind, &call, self.core.calls.get(), max_attempts);
             }
-            let attempts = (0..self.tries.len()).filter_map(|at| self.tries.get(at));
+            let attempts = self.tries.iter();
             let attempts = attempts.map(|tried| line(tried, self.started));
             ledger.write(kind, &call, attempts);
         });
     }
 }
 
-fn line(tried: &Try, started: Moment) -> Attempt<'_> {
+fn line(tried: &Try, started: Moment) -> Attempt<Text<'_>> {
     Attempt {
         result: tried.result,
         status: tried.status,
         after_us: tried.began.micros_since(started),
         took_us: tried.took_us,
-        provider: text(&tried.provider),
-        endpoint: text(&tried.endpoint),
+        provider: tried.provider.text(),
+        endpoint: tried.endpoint.text(),
         jurisdiction: Some(super::letters(tried.jurisdiction)),
     }
-}
-
-fn text<const N: usize>(inline: &InlineText<N>) -> &str {
-    str::from_utf8(inline.as_bytes()).unwrap_or_default()
 }

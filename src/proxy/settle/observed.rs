@@ -20,9 +20,8 @@ impl Settlement<'_> {
             return;
         };
         let mut tries = [None; TRIES_MAX];
-        for (at, place) in tries.iter_mut().enumerate() {
-            let tried = self.tries.get(at);
-            *place = tried.map(|tried| short(tried, self.started, self.record.at));
+        for (place, tried) in tries.iter_mut().zip(self.tries.iter()) {
+            *place = Some(short(tried, self.started, self.record.at));
         }
         tracing.put(CallRecord {
             call: self.record,

@@ -2,9 +2,10 @@
 
 use crate::base::{EndpointId, Moment, ProviderId};
 use crate::config::NAME_BYTES_MAX;
+use crate::ledger::Kept;
 use crate::ledger::entry::TEXT_BYTES_MAX;
 use crate::policy::residency::Jurisdiction;
-use crate::telemetry::{AttemptResult, InlineText};
+use crate::telemetry::AttemptResult;
 
 /// Attempts that are kept without an allocation: as many as `retry.max_attempts` is by default.
 const INLINE: usize = 3;
@@ -13,9 +14,9 @@ const INLINE: usize = 3;
 #[derive(Clone, Copy)]
 pub struct Try {
     /// Who was tried.
-    pub provider: InlineText<NAME_BYTES_MAX>,
+    pub provider: Kept<NAME_BYTES_MAX>,
     /// Where.
-    pub endpoint: InlineText<TEXT_BYTES_MAX>,
+    pub endpoint: Kept<TEXT_BYTES_MAX>,
     /// Both by their numbers, which other tables have too.
     pub ids: (ProviderId, EndpointId),
     /// Where that is.
@@ -58,7 +59,10 @@ impl Tries {
 
     /// The newest.
     pub fn last(&self) -> Option<&Try> {
-        self.get(self.count.checked_sub(1)?)
+        match self.count.checked_sub(1)? {
+            at if at < INLINE => self.first[at].as_ref(),
+            _ => self.more.last(),
+        }
     }
 
     /// How many there are.
@@ -66,11 +70,12 @@ impl Tries {
         self.count
     }
 
-    /// One of them.
-    pub fn get(&self, at: usize) -> Option<&Try> {
-        match self.first.get(at) {
-            Some(place) => place.as_ref(),
-            None => self.more.get(at - INLINE),
-        }
+    /// All of them, in order.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = &Try> + Clone {
+        self.first
+            .iter()
+            .map_while(Option::as_ref)
+            .chain(&self.more)
     }
 }

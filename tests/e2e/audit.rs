@@ -1,6 +1,7 @@
 //! What is signed of the ledger: receipts, proofs that hold elsewhere, and one tree whatever becomes of
 //! the processes that go on with it.
 
+mod life;
 mod tamper;
 
 use std::fs;

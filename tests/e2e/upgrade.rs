@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use crate::support::instance::{attribute, message};
 use crate::support::setup::SRPD;
 use crate::support::{
-    Ask, Client, Instance, Reply, Setup, Upstream, delta, eventually, ms, within,
+    Ask, Client, Instance, Reply, Response, Setup, Upstream, delta, eventually, ms, within,
 };
 
 /// The processes that took a place so far, which end with this.
@@ -70,7 +70,8 @@ fn is_running(id: u64) -> bool {
     stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-fn answering() -> Upstream {
+/// Answers and streams, as [`Load`] expects them.
+pub fn answering() -> Upstream {
     let stream = (0..5).fold(Reply::events(), |r, _| r.event(&delta("a")).pause(ms(30)));
     Upstream::start(move |request| {
         if request.json()["stream"] == true {
@@ -82,17 +83,17 @@ fn answering() -> Upstream {
 }
 
 /// Clients that ask until they are told to stop, each in its way; a call that fails is a panic.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
-    callers: Vec<JoinHandle<()>>,
+    callers: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Load {
-    fn start(srpd: &Instance) -> Load {
+    pub fn start(srpd: &Instance) -> Load {
         let (stop, calls) = <(Arc<AtomicBool>, Arc<AtomicUsize>)>::default();
         let address = srpd.data();
-        let ways: [fn(&mut Option<Client>); 3] = [
+        let ways: [fn(&mut Option<Client>) -> Response; 3] = [
             // One connection for as long as it is kept.
             |kept| {
                 let client = kept.as_mut().expect("a connection");
@@ -101,12 +102,14 @@ impl Load {
                 if response.field("connection") == Some("close") {
                     *kept = None;
                 }
+                response
             },
             // A new one for each call.
             |kept| {
                 let mut client = kept.take().expect("a connection");
                 let response = client.ask(&Ask::chat("smart").field("connection", "close"));
                 assert_eq!(response.said(), "hi");
+                response
             },
             // Streams, on one that is kept.
             |kept| {
@@ -117,18 +120,22 @@ impl Load {
                 if response.field("connection") == Some("close") {
                     *kept = None;
                 }
+                response
             },
         ];
         let callers = (0..9).map(|number| {
             let (stop, calls) = (Arc::clone(&stop), Arc::clone(&calls));
             let way = ways[number % ways.len()];
             thread::spawn(move || {
-                let mut kept = None;
+                let (mut kept, mut receipts) = (None, Vec::new());
                 while !stop.load(Ordering::Relaxed) {
                     kept.get_or_insert_with(|| Client::connect(address));
-                    way(&mut kept);
+                    let response = way(&mut kept);
+                    let receipt = response.field("x-sovereign-receipt");
+                    receipts.extend(receipt.map(str::to_owned));
                     calls.fetch_add(1, Ordering::Relaxed);
                 }
+                receipts
             })
         });
         Load {
@@ -139,7 +146,7 @@ impl Load {
     }
 
     /// Waits until so many more calls have ended.
-    fn go_on(&self, more: usize) {
+    pub fn go_on(&self, more: usize) {
         let before = self.calls.load(Ordering::Relaxed);
         within(ms(20_000), "more calls", || {
             self.callers.iter().all(|caller| !caller.is_finished())
@@ -147,11 +154,13 @@ impl Load {
         });
     }
 
-    fn end(self) {
+    /// The receipts of all calls, if there is a ledger.
+    pub fn end(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
-        for caller in self.callers {
-            caller.join().expect("no call was lost");
-        }
+        let callers = self.callers.into_iter();
+        callers
+            .flat_map(|caller| caller.join().expect("no call was lost"))
+            .collect()
     }
 }
 

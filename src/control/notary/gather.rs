@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::super::ledger::files::{Listed, segments};
-use super::roll::{Batch, Part, Position, Positions};
+use super::roll::{Batch, Part, Position, Positions, RollError};
 use crate::ledger::frame::{HEAD_BYTES, PAYLOAD_BYTES_MAX, Read, read, size};
 use crate::ledger::segment::{HEADER_BYTES, SEALED};
 use crate::ledger::tree::{LEAVES_MAX, Span};
@@ -28,14 +28,14 @@ pub struct Gathered {
 /// Looks through the directory. What it returns is on disk.
 ///
 /// # Errors
-/// A file can't be read, or made durable.
-pub fn gather(directory: &Path, known: &Positions) -> io::Result<Gathered> {
+/// [`RollError`]: a file can't be read, or made durable.
+pub fn gather(directory: &Path, known: &Positions) -> Result<Gathered, RollError> {
     let mut gathered = Gathered {
         batch: Batch::default(),
         positions: known.clone(),
         more: false,
     };
-    let all = segments(directory)?;
+    let all = segments(directory).map_err(RollError::Segments)?;
     let owner = |listed: &Listed| listed.stem.rsplit_once('-').map(|it| it.0.to_owned());
     for listed in all.chunk_by(|a, b| owner(a) == owner(b)) {
         gathered.part(listed)?;
@@ -106,7 +106,7 @@ impl Gathered {
     }
 
     /// One core's segments of one run.
-    fn part(&mut self, listed: &[Listed]) -> io::Result<()> {
+    fn part(&mut self, listed: &[Listed]) -> Result<(), RollError> {
         for (at, one) in listed.iter().enumerate() {
             let Some((part, number)) = named(&one.stem) else {
                 continue;
@@ -121,8 +121,9 @@ impl Gathered {
                 false => known,
             };
             // Before this one is read: what follows was written after all that is in here.
-            let is_over = listed.get(at + 1).map_or(Ok(false), has_begun)?;
-            let Some(opened) = open(one)? else {
+            let is_over = listed.get(at + 1).map_or(Ok(false), has_begun);
+            let is_over = is_over.map_err(RollError::Segments)?;
+            let Some(opened) = open(one).map_err(RollError::Segments)? else {
                 continue;
             };
             let header = opened.header;
@@ -145,7 +146,7 @@ impl Gathered {
     }
 
     /// What is new in a segment. True if nothing but zeros follows the last frame.
-    fn segment(&mut self, opened: &Open, part: Part, from: Position) -> io::Result<bool> {
+    fn segment(&mut self, opened: &Open, part: Part, from: Position) -> Result<bool, RollError> {
         let before = self.batch.leaves.len();
         self.positions.insert(part, from);
         let mut chunk = vec![0; CHUNK];
@@ -154,7 +155,7 @@ impl Gathered {
                 .positions
                 .get(&part)
                 .map_or(from.offset, |it| it.offset);
-            let bytes = read_up_to(&opened.file, &mut chunk, at)?;
+            let bytes = read_up_to(&opened.file, &mut chunk, at).map_err(RollError::Segments)?;
             let (taken, next) = self.frames(&opened.header, part, &chunk[..bytes]);
             if self.is_full() {
                 break false;
@@ -164,11 +165,11 @@ impl Gathered {
             }
         };
         if opened.sealed && !self.is_full() && !blank {
-            self.damaged(opened, part)?;
+            self.damaged(opened, part).map_err(RollError::Segments)?;
         }
         // What is in the tree must be in the ledger, whatever becomes of the machine.
         if self.batch.leaves.len() > before && !opened.sealed {
-            opened.file.sync_data()?;
+            opened.file.sync_data().map_err(RollError::Unsynced)?;
         }
         Ok(blank)
     }

@@ -113,7 +113,8 @@ impl Notary {
         }
         let outcome = self.round();
         let why = outcome.as_ref().err().map(ToString::to_string);
-        if outcome.is_err() {
+        if let Err(error) = &outcome {
+            self.gave_up = error.is_final();
             self.view.failures.fetch_add(1, Relaxed);
         }
         if !self.view.set_trouble(why.clone()) {
@@ -131,7 +132,6 @@ impl Notary {
     fn round(&mut self) -> Result<(), RollError> {
         if self.roll.is_none() {
             let opened = Roll::open(&self.directory);
-            self.gave_up = matches!(opened, Err(RollError::Damaged { .. } | RollError::Foreign));
             let Some(roll) = opened? else {
                 return Ok(());
             };
@@ -148,11 +148,9 @@ impl Notary {
                 batch,
                 positions,
                 more,
-            } = gather(&self.directory, roll.positions()).map_err(RollError::Segments)?;
+            } = gather(&self.directory, roll.positions())?;
             if !batch.leaves.is_empty() {
-                let appended = roll.append(&self.key, &batch, now);
-                self.gave_up |= matches!(appended, Err(RollError::Sync(_)));
-                appended?;
+                roll.append(&self.key, &batch, now)?;
                 self.view.head_ms.store(now, Relaxed);
             }
             roll.move_to(positions);

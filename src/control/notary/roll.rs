@@ -89,9 +89,23 @@ pub enum RollError {
     /// The ledger's files can't be read.
     #[error("the ledger's segments: {0}")]
     Segments(io::Error),
+    /// They can't be made durable, and the tree must not know more than they do.
+    #[error("the ledger's segments can't be made durable; only a restart helps: {0}")]
+    Unsynced(io::Error),
     /// The tree's name.
     #[error("the operating system has no random bytes: {0}")]
     Random(#[from] getrandom::Error),
+}
+
+impl RollError {
+    /// Whether trying again doesn't help: what is there may not be what was written.
+    pub fn is_final(&self) -> bool {
+        use RollError::{Damaged, File, Foreign, Random, Segments, Sync, Unsynced};
+        match self {
+            Foreign | Damaged { .. } | Sync(_) | Unsynced(_) => true,
+            File(_) | Segments(_) | Random(_) => false,
+        }
+    }
 }
 
 /// Reads a tree's file, record by record. `see` gets each one, where it begins, and the tree's right

@@ -2,39 +2,13 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
-
 use super::{by_request, directory, ledger, named, with_ledger};
-use crate::support::{Ask, Client, Instance, Reply, Setup, Upstream, eventually};
-
-/// Starts a process for which files beyond a bound are an error, and not the end.
-fn spawn_ignoring_xfsz(command: &Command) -> Child {
-    Command::new("sh")
-        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .current_dir(command.get_current_dir().expect("a directory"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("sh starts")
-}
-
-/// Lets the process's files be no longer than this, or as long as they like.
-fn bound_files(srpd: &Instance, bytes: Option<u64>) {
-    let pid = i32::try_from(srpd.pid()).ok().and_then(Pid::from_raw);
-    let limit = Rlimit {
-        current: bytes,
-        maximum: None,
-    };
-    prlimit(pid, Resource::Fsize, limit).expect("the bound is taken");
-}
+use crate::support::disk::{bound_files, spawn_ignoring_xfsz, spawn_without_sync};
+use crate::support::{Ask, Client, Reply, Setup, Upstream, eventually};
 
 /// Calls until one is refused; how many were served.
 fn fill(client: &mut Client) -> usize {
@@ -104,24 +78,6 @@ fn who_prefers_it_serves_on_and_knows_what_is_lost() {
     let kept = srpd.metric("srpd_ledger_frames_total", &["entry"]);
     let lost = srpd.metric("srpd_ledger_lost_total", &["served"]);
     assert_eq!(kept + lost, f64::from(calls));
-}
-
-/// Starts a process whose `fdatasync` fails.
-fn spawn_without_sync(command: &mut Command) -> Child {
-    thread::scope(|scope| {
-        let denied = scope.spawn(|| {
-            let filter = SeccompFilter::new(
-                [(libc::SYS_fdatasync, Vec::new())].into_iter().collect(),
-                SeccompAction::Allow,
-                SeccompAction::Errno(libc::EIO.cast_unsigned()),
-                TargetArch::try_from(std::env::consts::ARCH).expect("a known architecture"),
-            );
-            let program: BpfProgram = filter.expect("a filter").try_into().expect("a program");
-            seccompiler::apply_filter(&program).expect("the filter is taken");
-            command.spawn().expect("srpd starts")
-        });
-        denied.join().expect("a child")
-    })
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the tests stand on: a scripted upstream, a literal client, and a running instance.
 
 pub mod client;
+pub mod disk;
 pub mod instance;
 pub mod names;
 pub mod nats;

@@ -6,6 +6,7 @@
 //! cut at, is derived from them. So a corpus can be read, and a vector of a test put into it.
 
 pub mod dice;
+pub mod notary;
 pub mod peers;
 pub mod plain;
 pub mod targets;
@@ -17,7 +18,9 @@ mod tests;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 16] = [
+    ("audit_paper", targets::audit_paper::run),
+    ("audit_tree", targets::audit_tree::run),
     ("body_probe", targets::body_probe::run),
     ("chunked", targets::chunked::run),
     ("configuration", targets::configuration::run),

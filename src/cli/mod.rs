@@ -26,7 +26,7 @@ use crate::config::{ConfigErrors, NAME_EXPECTED, is_name};
 use crate::conformance::Unreachable;
 use crate::demo::{self, DemoError};
 use crate::net::dumps;
-use crate::policy::accreditation::KeyError;
+use crate::policy::accreditation::{KeyError, PublicKey};
 use crate::server::StartError;
 
 /// Exit status for arguments that make no sense: sysexits.h, `EX_USAGE`.
@@ -213,6 +213,14 @@ fn run(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Completions(completions) => completions::run(&completions, out),
         Command::Man(pages) => man::run(&pages, out),
     }
+}
+
+/// What `srpd audit verify --json` prints of a paper: what it proves to who has this key.
+///
+/// # Errors
+/// Why it proves nothing.
+pub fn proven(paper: &str, key: PublicKey) -> Result<serde_json::Value, String> {
+    audit::proven(paper, key)
 }
 
 /// A name that a configuration accepts.

@@ -1,5 +1,7 @@
 //! One file for each target: what must hold of any bytes at all.
 
+pub mod audit_paper;
+pub mod audit_tree;
 pub mod body_probe;
 pub mod chunked;
 pub mod configuration;

@@ -60,6 +60,8 @@ pub(super) fn run(command: &Command, out: &mut dyn Write) -> Result<(), Failure>
     }
 }
 
+pub(super) use verify::proven;
+
 fn public_key(text: &str) -> Result<PublicKey, KeyError> {
     PublicKey::parse(text)
 }

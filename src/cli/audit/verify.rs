@@ -37,13 +37,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
     let text = fs::read_to_string(path).map_err(Failure::file(path))?;
     let paper = Paper::parse(&text).map_err(Failure::content(path))?;
     let unproven = |why: Wrong| Failure::Unproven(format!("{}: {why}", path.display()));
-    let keys = &arguments.keys;
-    let verified = match &paper {
-        Paper::Head(paper) => head(paper, keys),
-        Paper::Consistency(paper) => consistency(paper, keys),
-        Paper::Proof(paper) => proof(paper, keys),
-    };
-    let proven = match verified {
+    let proven = match verified(&paper, &arguments.keys) {
         Ok(proven) => proven,
         Err(why) => {
             if arguments.json {
@@ -62,6 +56,24 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         None => Ok(()),
         Some(why) => Err(Failure::Unproven(why)),
     }
+}
+
+fn verified(paper: &Paper, keys: &[PublicKey]) -> Result<Proven, Wrong> {
+    match paper {
+        Paper::Head(paper) => head(paper, keys),
+        Paper::Consistency(paper) => consistency(paper, keys),
+        Paper::Proof(paper) => proof(paper, keys),
+    }
+}
+
+/// What a paper proves to who has this key, as `--json` prints it.
+///
+/// # Errors
+/// Why it proves nothing.
+pub(in crate::cli) fn proven(text: &str, key: PublicKey) -> Result<Value, String> {
+    let paper = Paper::parse(text).map_err(|why| why.to_string())?;
+    let proven = verified(&paper, &[key]).map_err(|why| why.to_string())?;
+    Ok(proven.json)
 }
 
 /// Why nothing is proven.

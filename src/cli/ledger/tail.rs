@@ -45,18 +45,11 @@ type Read = HashMap<String, usize>;
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let directory = arguments.source.directory()?;
     let mut read = Read::new();
-    let mut newest = Vec::new();
+    let mut newest = Newest::of(arguments.lines);
     for listed in latest(&directory, &mut read)? {
-        look(&listed, &arguments.filter, &mut read, |at_us, line| {
-            newest.push((at_us, line));
-        })?;
+        look(&listed, &arguments.filter, &mut read, &mut newest)?;
     }
-    newest.sort();
-    let skipped = newest.len().saturating_sub(arguments.lines);
-    for (_, line) in newest.drain(..).skip(skipped) {
-        out.write_all(&line)?;
-    }
-    out.flush()?;
+    newest.show(out)?;
     if arguments.follow {
         return follow(&directory, &arguments.filter, read, out);
     }
@@ -70,20 +63,14 @@ fn follow(
     mut read: Read,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut newest = Vec::new();
+    let mut newest = Newest::of(usize::MAX);
     loop {
         std::thread::sleep(LOOK_EVERY);
         let all = segments(directory).map_err(Failure::file(directory))?;
         for listed in all {
-            look(&listed, filter, &mut read, |at_us, line| {
-                newest.push((at_us, line));
-            })?;
+            look(&listed, filter, &mut read, &mut newest)?;
         }
-        newest.sort();
-        for (_, line) in newest.drain(..) {
-            out.write_all(&line)?;
-        }
-        out.flush()?;
+        newest.show(out)?;
     }
 }
 
@@ -106,12 +93,55 @@ fn latest(directory: &Path, read: &mut Read) -> Result<Vec<Listed>, Failure> {
     Ok(sealed)
 }
 
-/// Shows what is new in a segment, each with when it ended.
+/// The calls that ended last, and no more of them than are wanted: a segment has hundreds of thousands.
+struct Newest {
+    most: usize,
+    /// When each ended, in microseconds since 1970, and its entry's payload.
+    kept: Vec<(i64, Header, Vec<u8>)>,
+}
+
+/// So many more than are wanted are kept before they are sorted out.
+const SPARE: usize = 4096;
+
+impl Newest {
+    fn of(most: usize) -> Newest {
+        Newest {
+            most,
+            kept: Vec::new(),
+        }
+    }
+
+    fn see(&mut self, header: Header, entry: &Entry<'_>, payload: &[u8]) {
+        let began = entry.call.began_us;
+        let ended = began.saturating_add_unsigned(entry.call.total_us);
+        self.kept.push((ended, header, payload.to_owned()));
+        if self.kept.len() > self.most.saturating_add(SPARE) {
+            self.sort_out();
+        }
+    }
+
+    fn sort_out(&mut self) {
+        self.kept.sort_by_key(|(ended, ..)| *ended);
+        self.kept.drain(..self.kept.len().saturating_sub(self.most));
+    }
+
+    fn show(&mut self, out: &mut dyn Write) -> Result<(), Failure> {
+        self.sort_out();
+        for (_, header, payload) in self.kept.drain(..) {
+            if let Some(entry) = Entry::decode(&payload) {
+                Line::of(&Record { header, entry }).write(&mut *out)?;
+            }
+        }
+        Ok(out.flush()?)
+    }
+}
+
+/// Takes what is new in a segment.
 fn look(
     listed: &Listed,
     filter: &Filter,
     read: &mut Read,
-    mut see: impl FnMut(i64, Vec<u8>),
+    newest: &mut Newest,
 ) -> Result<(), Failure> {
     let mut from = read.get(&listed.stem).copied().unwrap_or(HEADER_BYTES);
     if from == usize::MAX {
@@ -137,13 +167,7 @@ fn look(
                 continue;
             };
             if filter.passes(header, &entry) {
-                let ended = entry
-                    .call
-                    .began_us
-                    .saturating_add_unsigned(entry.call.total_us);
-                let mut line = Vec::new();
-                Line::of(&Record { header, entry }).write(&mut line)?;
-                see(ended, line);
+                newest.see(header, &entry, frame.payload);
             }
         }
         if scan.end() == 0 {

@@ -197,6 +197,33 @@ fn the_newest_are_shown_last() {
     assert!(lines[1].contains("\"beta\""), "{lines:?}");
 }
 
+#[test]
+fn of_many_the_newest_are_shown() {
+    let place = tempfile::tempdir().unwrap();
+    // The first to be written is the last to end.
+    let calls = (0..5000).map(|number| {
+        let total_us = 1_000_000 - number * 100;
+        let (key, residency) = ("", "");
+        let call = Call {
+            number,
+            total_us,
+            key,
+            residency,
+            ..CALL
+        };
+        (number, Kind::Entry, call)
+    });
+    let calls: Vec<_> = calls.collect();
+    for (at, part) in calls.chunks(200).enumerate() {
+        segment(place.path(), at as u32, "live", part);
+    }
+    let lines = run(&place, "tail", &["-n", "3"]).unwrap();
+    let ids: Vec<_> = lines.lines().map(|line| &line[..40]).collect();
+    let run = "{\"id\":\"070707070707070707070707-0-";
+    let last = |number: u32| lines.contains(&format!("{run}{number}\""));
+    assert!(ids.len() == 3 && last(1) && last(2), "{ids:?}");
+}
+
 #[cfg(feature = "parquet")]
 #[test]
 fn parquet_is_read_back_by_others() {

@@ -161,9 +161,10 @@ def litellm(upstream, failing=None):
 
 
 def srpd(home, binary, address, admin, key, upstream=processes.UPSTREAM, failing=None, access=False, tls=None,
-         others=(), balance="least_loaded", ledger=False):
+         others=(), balance="least_loaded", ledger=False, audit=False, otlp=None, slots=None):
     """One core, one key, one capability; the backstop has to be there, and is never needed. `others`: further
-    endpoints, chosen among by `balance`."""
+    endpoints, chosen among by `balance`. `otlp`: the share of calls that are spans, for a collector that isn't
+    there. `slots`: "floating" or "firm", at a provider that has them."""
     seed, accreditation = home / "authority.key", home / "backstop.json"
     backstop = f"http://{upstream}"
     public_key = subprocess.run(
@@ -183,6 +184,28 @@ private_key = "{tls[1]}"
 [ledger]
 directory = "{home / "ledger"}"
 """ if ledger else ""
+    if audit:
+        signer = home / "audit.pem"
+        subprocess.run([binary, "audit", "keygen", "--out", signer], check=True, capture_output=True)
+        recorded += f"""
+[audit]
+key = {{ file = "{signer}" }}
+"""
+    if otlp is not None:
+        recorded += f"""
+[otlp]
+endpoint = "http://{processes.free_address()}"
+sample = {otlp}
+traces_per_second = 10000
+"""
+    reserved = """
+[[reservation]]
+key = "bench"
+provider = "canned"
+slots = 500
+from = "2020-01-01T00:00:00Z"
+until = "2100-01-01T00:00:00Z"
+""" if slots == "firm" else ""
     first = "" if failing is None else f"""
 [[provider]]
 name = "failing"
@@ -220,6 +243,7 @@ jurisdiction = "au"
 endpoints = {json.dumps([f"http://{one}" for one in (upstream, *others)])}
 balance = "{balance}"
 models = {{ smart = "canned-1" }}
+{"" if slots is None else "capacity = 1000"}
 
 [[capability]]
 name = "smart"
@@ -229,4 +253,5 @@ chain = [{'' if failing is None else '"failing", '}"canned"]
 name = "bench"
 sha256 = "{hashlib.sha256(key.encode()).hexdigest()}"
 capabilities = ["smart"]
-"""
+supply = "{slots or "floating"}"
+{reserved}"""

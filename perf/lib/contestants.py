@@ -123,13 +123,13 @@ def _litellm(place):
     )
 
 
-def _srpd(access=False, ledger=False):
+def srpd_with(access=False, **more):
     def launch(place):
         key = "sk-" + secrets.token_urlsafe(32)
         config = place.home / "srpd.toml"
         text = configs.srpd(
             place.home, place.options.srpd, place.address, processes.free_address(), key, place.upstream,
-            place.failing, access, place.tls, ledger=ledger,
+            place.failing, access, place.tls, **more,
         )
         config.write_text(text)
         return Launch([place.options.srpd, "serve", "--config", config], field(f"authorization: Bearer {key}"))
@@ -142,9 +142,9 @@ DIRECT, FLOOR = "direct", "forwarder"
 EVERYBODY = [
     Contestant(DIRECT, "no proxy", None, None, {PLAIN}),
     Contestant(FLOOR, "raw byte forwarder", None, _forwarder, {PLAIN}),
-    Contestant("srpd", "srpd", None, _srpd(), ALL),
-    Contestant("srpd-log", "srpd, access log on", None, _srpd(access=True), {PLAIN}),
-    Contestant("srpd-ledger", "srpd, ledger on", None, _srpd(ledger=True), {PLAIN}),
+    Contestant("srpd", "srpd", None, srpd_with(), ALL),
+    Contestant("srpd-log", "srpd, access log on", None, srpd_with(access=True), {PLAIN}),
+    Contestant("srpd-ledger", "srpd, ledger on", None, srpd_with(ledger=True), {PLAIN}),
     Contestant("nginx", "nginx", "nginx", _nginx, ALL),
     Contestant("haproxy", "HAProxy", "haproxy", _haproxy, ALL),
     Contestant("envoy", "Envoy", "envoy", _envoy, ALL),

@@ -111,8 +111,8 @@ fn try_live(directory: &Path) -> Result<(Child, SocketAddr), String> {
         (message(&line)? == "listening").then(|| attribute(&line, "data"))?
     });
     let Some(address) = address else {
-        let _ = child.wait();
-        return Err(said);
+        let status = child.wait().expect("it has ended");
+        return Err(format!("{said} ({status})"));
     };
     thread::spawn(move || lines.for_each(drop));
     let address = address[0].as_str().expect("an address").parse();

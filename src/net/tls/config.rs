@@ -291,3 +291,16 @@ impl ClientTls {
         UnbufferedClientConnection::new(Arc::clone(&self.config), self.name.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Authority;
+
+    /// What comes before the handshake is over can be sent again by whoever has recorded it.
+    #[test]
+    fn early_data_is_neither_accepted_nor_sent() {
+        let authority = Authority::make();
+        assert_eq!(authority.server().0.max_early_data_size, 0);
+        assert!(!authority.client().config.enable_early_data);
+    }
+}

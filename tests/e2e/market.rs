@@ -347,7 +347,9 @@ fn who_has_to_go_is_told_within_ten_milliseconds() {
 /// A provider that answers its third call only.
 fn silent_twice() -> Upstream {
     let silent = || Reply::new().stall();
-    Upstream::in_turn(vec![silent(), silent(), Reply::chat("fleet")])
+    // Whose slot is free again before it is looked for displaces nobody.
+    let firm = Reply::new().pause(ms(300)).then(Reply::chat("fleet"));
+    Upstream::in_turn(vec![silent(), silent(), firm])
 }
 
 /// Two floating calls that wait for such a provider, the first of which bids less; a firm call has
@@ -396,7 +398,7 @@ fn a_client_that_reads_nothing_loses_its_slot_all_the_same() {
     let srpd = fleet_only(&fleet, &backstop).start();
     let _slow = [(); 2].map(|()| begin(&srpd, &Ask::stream("smart").key(FLOATER)));
     std::thread::sleep(ms(300));
-    fleet.set_always(Reply::chat("fleet"));
+    fleet.set_always(Reply::new().pause(ms(300)).then(Reply::chat("fleet")));
     assert_eq!(srpd.ask(&Ask::chat("smart").key(FIRM)).said(), "fleet");
     eventually("the provider is let go", || fleet.closed() >= 1);
     assert_eq!(in_use(&srpd, "floating"), 1.0);

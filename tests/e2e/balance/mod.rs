@@ -125,7 +125,8 @@ fn calls_that_are_given_up_leave_every_count_at_zero() {
     let fleet_of = [one, other, silent_one, silent_other];
     let backstop = Upstream::always(Reply::chat("home"));
     let srpd = fleet(&fleet_of, &backstop, "").start();
-    for _ in 0..30 {
+    for round in 0..30 {
+        let before = counts(&fleet_of).iter().sum::<usize>();
         let mut left: Vec<Client> = (0..8).map(|_| srpd.connect()).collect();
         for (number, client) in left.iter_mut().enumerate() {
             let bytes = Ask::stream("smart").bytes();
@@ -137,8 +138,10 @@ fn calls_that_are_given_up_leave_every_count_at_zero() {
             };
             client.send(&bytes[..part]);
         }
-        if counts(&fleet_of).iter().sum::<usize>() % 2 == 0 {
-            thread::sleep(ms(2));
+        if round % 2 == 0 {
+            eventually("most of them asked for", || {
+                counts(&fleet_of).iter().sum::<usize>() >= before + 5
+            });
         }
     }
     let awaiting = || srpd.metric("srpd_endpoint_calls_awaiting", &["fleet"]);

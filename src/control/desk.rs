@@ -520,11 +520,12 @@ impl Desk {
         self.publish();
     }
 
-    /// Whether every core has stopped accepting, and has no call or connection left, and there is
-    /// nobody to speak for.
+    /// Whether every core has stopped accepting, and has no call or connection left. Who has a
+    /// successor stays for as long as there is a predecessor to speak for, too.
     pub fn is_drained(&self) -> bool {
         let left = |core: &CoreMetrics| core.listeners() + core.connections() + core.in_flight();
-        self.sum(left) == 0 && !self.speaks_for_predecessor()
+        let speaks = self.stage == Stage::HandedOver && self.speaks_for_predecessor();
+        self.sum(left) == 0 && !speaks
     }
 
     fn publish(&mut self) {

@@ -63,6 +63,17 @@ fn slots_of_a_predecessor_that_dies_are_free() {
 }
 
 #[test]
+fn who_has_no_successor_does_not_stay_for_its_predecessors_calls() {
+    let (fleet, backstop) = upstreams();
+    let srpd = fleet_only(&fleet, &backstop).start();
+    let mut line = Line::default();
+    let _goes_on = begin(&srpd, &floating());
+    line.succeed(&srpd);
+    assert_eq!(in_use(&srpd, "floating"), 1.0);
+    line.end_last();
+}
+
+#[test]
 fn a_reservation_that_is_in_use_is_so_for_the_successor_too() {
     let (fleet, backstop) = upstreams();
     let srpd = fleet_only(&fleet, &backstop).start();

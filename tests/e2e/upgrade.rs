@@ -31,6 +31,12 @@ impl Line {
         });
     }
 
+    /// Has the last of them end, as SIGTERM does, and waits until it has.
+    pub fn end_last(&self) {
+        signal(self.last(), "TERM");
+        within(ms(5000), "the last one gone", || !is_running(self.last()));
+    }
+
     fn last(&self) -> u64 {
         *self.successors.last().expect("a successor")
     }
@@ -187,8 +193,7 @@ fn upgrades_under_load_lose_no_call_whatever_the_number_of_cores() {
         !ended.iter().any(|&it| is_running(it))
     });
     assert_eq!(srpd.admin("/readyz").status, 200);
-    signal(line.last(), "TERM");
-    within(ms(5000), "the last one gone", || !is_running(line.last()));
+    line.end_last();
 }
 
 #[test]

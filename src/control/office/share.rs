@@ -18,7 +18,7 @@ pub(super) async fn share(desk: Rc<RefCell<Desk>>, link: UnixStream, other: Othe
     let mut lines = BufReader::new(read).lines();
     let mut tick = interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut said = None;
+    let (mut said, mut unsent) = (None, Vec::new());
     let mut excess = Excess::default();
     loop {
         tokio::select! {
@@ -27,12 +27,17 @@ pub(super) async fn share(desk: Rc<RefCell<Desk>>, link: UnixStream, other: Othe
                 if other == Other::Successor {
                     excess = desk.borrow().relieve(&excess);
                 }
-                if said.as_ref() != Some(&own) {
-                    // If that fails the other branch hears why.
-                    let _ = write.write_all((own.line() + "\n").as_bytes()).await;
+                if unsent.is_empty() && said.as_ref() != Some(&own) {
+                    unsent = (own.line() + "\n").into_bytes();
                     said = Some(own);
                 }
             }
+            // Beside the reading: of two that only write, neither would get on.
+            written = write.write(&unsent), if !unsent.is_empty() => match written {
+                Ok(count) => drop(unsent.drain(..count)),
+                // Who reads hears why.
+                Err(_) => unsent.clear(),
+            },
             line = lines.next_line() => match line.map(|it| it.as_deref().map(Legacy::of_line)) {
                 Ok(Some(Ok(theirs))) => desk.borrow_mut().count(other, &theirs),
                 Ok(Some(Err(error))) => {

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use socket2::{Domain, SockRef, Socket, Type};
 use tempfile::TempDir;
 
-use crate::support::instance::message;
+use crate::support::instance::{message, spawn_by};
 use crate::support::{Ask, Client, Instance, KEY, Reply, Setup, Upstream, eventually, ms};
 
 /// The service manager's ear.
@@ -258,20 +258,9 @@ fn spawn_with(command: &Command, sockets: &[BorrowedFd<'_>], names: &str) -> Chi
         after.push_str(&format!("exec {}<&{1} {1}<&-\n", 3 + index, 200 + index));
     }
     let count = sockets.len();
-    let script = format!(
-        "{moves}{after}export LISTEN_PID=$$ LISTEN_FDS={count} LISTEN_FDNAMES={names}\n\
-         exec \"$0\" \"$@\""
-    );
-    let child = Command::new("bash")
-        .args(["-c", &script])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .current_dir(command.get_current_dir().expect("a directory"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("bash starts");
+    let script =
+        format!("{moves}{after}export LISTEN_PID=$$ LISTEN_FDS={count} LISTEN_FDNAMES={names}");
+    let child = spawn_by("bash", &script, command);
     for socket in sockets {
         SockRef::from(socket).set_cloexec(true).expect("its flag");
     }

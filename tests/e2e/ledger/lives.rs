@@ -4,6 +4,7 @@
 //! `SRPD_E2E_LIVES=10000` makes it as many, `SRPD_E2E_LIVES_OF` of another binary; `perf/kills` does
 //! that and writes down what came of it.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,6 +12,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use super::entries;
 use crate::support::instance::{attribute, message};
@@ -187,4 +190,36 @@ fn no_call_that_was_answered_is_lost_to_a_kill_and_none_is_there_twice() {
         "lives {lives} answered {answered} seconds {}",
         begun.elapsed().as_secs()
     );
+}
+
+/// Nine lives under load of an instance that sends its entries on; in every other one `fall` has the
+/// other side die, and rise after a pause. Returns where the ledger is.
+pub(super) fn nine_lives(setup: Setup, mut fall: impl FnMut(&dyn Fn())) -> TempDir {
+    // Room for what comes while the disk is busy with both: a call that finds none leaves a gap.
+    let ledger = "directory = \"ledger\"\nsegment_bytes = 16777216";
+    let place = tempfile::tempdir().expect("a directory");
+    setup.section("ledger", ledger).write(place.path());
+    let state = Cell::new(u64::from(std::process::id()));
+    let pause = || {
+        let mut next = state.get();
+        thread::sleep(Duration::from_millis(random(&mut next, 400)));
+        state.set(next);
+    };
+    for life in 0..9 {
+        let (mut child, address) = live(place.path());
+        let clients: Vec<_> = (0..2)
+            .map(|client| thread::spawn(move || call(address, &format!("{life}-{client}"))))
+            .collect();
+        pause();
+        if life % 2 == 1 {
+            fall(&pause);
+        }
+        pause();
+        child.kill().expect("it is killed");
+        child.wait().expect("it has ended");
+        for client in clients {
+            client.join().expect("a client");
+        }
+    }
+    place
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::lives::{call, live, random};
+use super::lives::{live, nine_lives};
 use super::{directory, entries, named, with_ledger};
 use crate::support::instance::within;
 use crate::support::postgres::Postgres;
@@ -188,31 +188,12 @@ fn whoever_is_killed_every_entry_is_there_once() {
         return;
     };
     let upstream = answers();
-    // Room for what comes while the disk is busy with both.
-    let ledger = "directory = \"ledger\"\nsegment_bytes = 1048576";
-    let setup = bare(&upstream).section("ledger", ledger);
-    let setup = sink(setup, &server.url(), "batch = 50");
-    let place = tempfile::tempdir().expect("a directory");
-    setup.write(place.path());
-    let mut state = u64::from(std::process::id());
-    for life in 0..9 {
-        let (mut child, address) = live(place.path());
-        let clients: Vec<_> = (0..2)
-            .map(|client| thread::spawn(move || call(address, &format!("{life}-{client}"))))
-            .collect();
-        thread::sleep(Duration::from_millis(random(&mut state, 300)));
-        if life % 2 == 1 {
-            server.crash();
-            thread::sleep(Duration::from_millis(random(&mut state, 300)));
-            server.resume();
-        }
-        thread::sleep(Duration::from_millis(random(&mut state, 300)));
-        child.kill().expect("it is killed");
-        child.wait().expect("it has ended");
-        for client in clients {
-            client.join().expect("a client");
-        }
-    }
+    let setup = sink(bare(&upstream), &server.url(), "batch = 50");
+    let place = nine_lives(setup, |pause| {
+        server.crash();
+        pause();
+        server.resume();
+    });
     let (mut child, _) = live(place.path());
     let count = assert_same(&place.path().join("ledger"), &server);
     println!("{count} entries");

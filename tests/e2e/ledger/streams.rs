@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{Config, RetentionPolicy, StorageType};
 use serde_json::Value;
 
-use super::lives::{call, live, random};
+use super::lives::{live, nine_lives};
 use super::sinks::{PATIENCE, answers, bare, by_id, calls, priced};
 use super::{directory, entries};
 use crate::support::instance::within;
@@ -119,31 +119,12 @@ fn whoever_is_killed_every_entry_is_in_the_stream_once() {
         return;
     };
     let upstream = answers();
-    // Room for what comes while the disk is busy with both.
-    let ledger = "directory = \"ledger\"\nsegment_bytes = 16777216";
-    let setup = bare(&upstream).section("ledger", ledger);
-    let setup = sink(setup, &server.url(), "batch = 50");
-    let place = tempfile::tempdir().expect("a directory");
-    setup.write(place.path());
-    let mut state = u64::from(std::process::id());
-    for life in 0..9 {
-        let (mut child, address) = live(place.path());
-        let clients: Vec<_> = (0..2)
-            .map(|client| thread::spawn(move || call(address, &format!("{life}-{client}"))))
-            .collect();
-        thread::sleep(Duration::from_millis(random(&mut state, 400)));
-        if life % 2 == 1 {
-            server.crash();
-            thread::sleep(Duration::from_millis(random(&mut state, 300)));
-            server.resume();
-        }
-        thread::sleep(Duration::from_millis(random(&mut state, 400)));
-        child.kill().expect("it is killed");
-        child.wait().expect("it has ended");
-        for client in clients {
-            client.join().expect("a client");
-        }
-    }
+    let setup = sink(bare(&upstream), &server.url(), "batch = 50");
+    let place = nine_lives(setup, |pause| {
+        server.crash();
+        pause();
+        server.resume();
+    });
     let (mut child, _) = live(place.path());
     let count = assert_same(&place.path().join("ledger"), &server);
     assert!(count > 100, "{count} entries");

@@ -1,25 +1,17 @@
 //! Disks that are full, or fail.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 use super::Instance;
+use super::instance::spawn_by;
 
 /// Starts a process for which files beyond a bound are an error, and not the end.
 pub fn spawn_ignoring_xfsz(command: &Command) -> Child {
-    Command::new("sh")
-        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .current_dir(command.get_current_dir().expect("a directory"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("sh starts")
+    spawn_by("sh", "trap '' XFSZ", command)
 }
 
 /// Lets the process's files be no longer than this, or as long as they like.

@@ -70,9 +70,17 @@ impl Setup {
 
 /// Makes the process with a soft and a hard bound on descriptors.
 pub fn spawn_bounded(command: &Command, soft: usize, hard: usize) -> Child {
-    let bounded = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
-    Command::new("sh")
-        .args(["-c", &bounded])
+    spawn_by(
+        "sh",
+        &format!("ulimit -Sn {soft} && ulimit -Hn {hard}"),
+        command,
+    )
+}
+
+/// Makes the process by way of a shell, which runs `first` and then becomes it.
+pub fn spawn_by(shell: &str, first: &str, command: &Command) -> Child {
+    Command::new(shell)
+        .args(["-c", &format!("set -e\n{first}\nexec \"$0\" \"$@\"")])
         .arg(command.get_program())
         .args(command.get_args())
         .current_dir(command.get_current_dir().expect("a directory"))
@@ -80,7 +88,7 @@ pub fn spawn_bounded(command: &Command, soft: usize, hard: usize) -> Child {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("sh starts")
+        .expect("the shell starts")
 }
 
 fn collect(output: impl Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
